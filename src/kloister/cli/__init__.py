@@ -1,0 +1,1 @@
+"""One file per verb; reads the command line, calls a service, prints the result; no logic."""

@@ -1,0 +1,1 @@
+"""Images in and out: sources, import, conversion, encryption, the pack that a sandbox is filled from."""

@@ -1,0 +1,1 @@
+"""The composition root: reads settings, picks storage, clock and platform, mounts services, runs daemons."""

@@ -1,0 +1,1 @@
+"""Services: broker, appraisal, storage; each is rest > service > settings."""

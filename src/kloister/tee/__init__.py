@@ -1,0 +1,1 @@
+"""Ports to a TEE from inside and outside."""
