@@ -1,1 +1,1 @@
-"""The runner builds the sandbox of a simulated enclave from outside; the launcher is the first code that runs inside."""
+"""The runner builds the sandbox of a simulated enclave; the launcher is the first code that runs inside."""

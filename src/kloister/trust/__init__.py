@@ -1,1 +1,1 @@
-"""Is it genuine (verifier)? Is it what we want (policy)? Pure: bytes, collateral, roots and time come in as arguments."""
+"""Is it genuine (verifier)? Is it what we want (policy)? Pure: all it judges comes in as arguments."""

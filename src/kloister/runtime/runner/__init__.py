@@ -1,0 +1,1 @@
+"""Outside, simulated target only: builds the sandbox and fills it with verified files."""
