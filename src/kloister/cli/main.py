@@ -50,9 +50,15 @@ def _placeholder(summary: str) -> Callable[[], None]:
 def build(typed: str | None) -> typer.Typer:
     """The application with the typed verb really loaded; all of them when `typed` is None."""
     app = typer.Typer(
-        name="kloister", help="Runs existing, unmodified containers confidentially.", epilog=EPILOG,
-        no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-    )  # fmt: skip
+        name="kloister",
+        help="Runs existing, unmodified containers confidentially.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
     app.callback()(lambda: None)  # one verb stays a verb: Typer would otherwise drop its name
     for verb, (target, summary) in VERBS.items():
         if typed is not None and typed != verb:

@@ -1,0 +1,51 @@
+# Two commands do everything: `make demo` and `make test`. Both set the project up first; a second run starts at once.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+STAMP := $(VENV)/.kloister-$(shell cat requirements/dev.txt pyproject.toml .ci/setup 2>/dev/null | cksum | cut -d' ' -f1)
+
+.PHONY: setup debian demo test check format lint types imports docs bench fuzz requirements clean
+
+setup: $(STAMP)
+
+$(STAMP):
+	@.ci/setup "$(PYTHON)" "$(VENV)" "$(UV_VERSION)"
+	@rm -f $(VENV)/.kloister-* && touch $@
+
+debian: ## installs the Debian packages that tests and the demo can use (skipped with a message without root)
+	@.ci/debian
+
+demo: setup debian
+	@$(BIN)/kloister demo
+
+test: setup debian
+	@$(BIN)/python -m pytest $(PYTEST)
+
+format: setup
+	@$(BIN)/ruff format --check .
+
+lint: setup
+	@$(BIN)/ruff check .
+
+types: setup
+	@$(BIN)/mypy
+
+imports: setup
+	@$(BIN)/lint-imports --no-logo
+
+docs: setup
+	@$(BIN)/python -m pytest -q tests/docs
+
+check: format lint types imports docs test
+
+bench: setup debian
+	@for b in bench/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+requirements: setup ## recompile the hashed pins
+	@for f in base service dev; do $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 --universal --no-header requirements/$$f.in -o requirements/$$f.txt; done
+
+clean:
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
