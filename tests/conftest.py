@@ -3,13 +3,9 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 settings.register_profile("kloister", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kloister")
@@ -60,9 +56,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the developer's shell must not decide a test."""
     for name in [name for name in os.environ if name.startswith("KLOISTER_") and name != "KLOISTER_VECTORS"]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
-    yield

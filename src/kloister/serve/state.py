@@ -1,0 +1,129 @@
+"""Where the embedded stack keeps what it must not lose, and how its small documents are written."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kloister.errors import Malformed, Misconfigured
+
+DEFAULT_ADDRESS = "127.0.0.1:7443"
+_STACK_LIMIT = 64 * 1024  # bytes; the document has a dozen short fields
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The directories of architecture.md, section 12, below one root."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, given: Path | None) -> State:
+        """`given`, else `$XDG_DATA_HOME/kloister`, else `~/.local/share/kloister`; made private if it is new."""
+        data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        state = cls((given or Path(data_home) / "kloister").absolute())
+        for directory in (state.root, state.platform, state.broker, state.logs, state.keys, state.policies):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if state.root.stat().st_uid not in (os.getuid(), 0):
+            raise Misconfigured("state-owner", f"{state.root} belongs to another user.", "Choose one with --state DIR.")
+        return state
+
+    @property
+    def platform(self) -> Path:
+        """The simulated platform's fuses and control socket."""
+        return self.root / "platform"
+
+    @property
+    def control(self) -> Path:
+        """The platform's control socket."""
+        return self.platform / "control.sock"
+
+    @property
+    def broker(self) -> Path:
+        """The broker's database, keys and administration socket."""
+        return self.root / "broker"
+
+    @property
+    def admin(self) -> Path:
+        """The broker's administration socket."""
+        return self.broker / "admin.sock"
+
+    @property
+    def ca(self) -> Path:
+        """The certificate of the CA that converted images pin."""
+        return self.broker / "ca.pem"
+
+    @property
+    def images(self) -> Path:
+        """An OCI layout with one tag per local name."""
+        return self.root / "images"
+
+    @property
+    def packs(self) -> Path:
+        """Untrusted, rebuilt at will."""
+        return self.root / "cache" / "packs"
+
+    @property
+    def keys(self) -> Path:
+        """The user's signing key and key caches."""
+        return self.root / "keys"
+
+    @property
+    def policies(self) -> Path:
+        """Policies that conversions of local images emitted."""
+        return self.root / "policies"
+
+    @property
+    def logs(self) -> Path:
+        """What the daemons say."""
+        return self.root / "logs"
+
+    @property
+    def stack(self) -> Path:
+        """Which processes `up` started, and where they listen."""
+        return self.root / "stack.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One `up` or `down` at a time per state directory; the kernel drops the lock of a killed holder."""
+        with (self.root / "stack.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write under a temporary name, fsync, rename, fsync the directory: never half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`, or an empty one where there is none."""
+    try:
+        data = path.read_bytes()[:_STACK_LIMIT]
+        document = json.loads(data)
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise Malformed("stack-document", f"{path} is damaged.", "Delete it and run `kloister up` again.") from None
+    if not isinstance(document, dict):
+        raise Malformed("stack-document", f"{path} is damaged.", "Delete it and run `kloister up` again.")
+    return document
