@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kloister.errors import Malformed
-from kloister.formats.protocol import members
+from kloister.formats.protocol import typed
 
 _WHAT = "event"
 _TEXT_LIMIT = 16 * 1024  # characters of a log line or sentence
@@ -108,39 +108,39 @@ def parse_event(message: Mapping[str, Any]) -> Event:
 
 
 def _started(message: Mapping[str, Any]) -> Started:
-    members.only(message, {"event", "enclave", "mrenclave"}, _WHAT)
-    return Started(members.text(message, "enclave", _WHAT, 64), members.text(message, "mrenclave", _WHAT, 64))
+    typed.only(message, {"event", "enclave", "mrenclave"}, _WHAT)
+    return Started(typed.text(message, "enclave", _WHAT, 64), typed.text(message, "mrenclave", _WHAT, 64))
 
 
 def _sandbox(message: Mapping[str, Any]) -> Sandbox:
-    members.only(message, {"event", "pid"}, _WHAT)
-    return Sandbox(members.integer(message, "pid", _WHAT, 1, 2**31 - 1))
+    typed.only(message, {"event", "pid"}, _WHAT)
+    return Sandbox(typed.integer(message, "pid", _WHAT, 1, 2**31 - 1))
 
 
 def _phase(message: Mapping[str, Any]) -> Phase:
-    members.only(message, {"event", "name", "us"}, _WHAT)
-    return Phase(members.text(message, "name", _WHAT, 64), members.integer(message, "us", _WHAT, 0, _MAX_INT))
+    typed.only(message, {"event", "name", "us"}, _WHAT)
+    return Phase(typed.text(message, "name", _WHAT, 64), typed.integer(message, "us", _WHAT, 0, _MAX_INT))
 
 
 def _log(message: Mapping[str, Any]) -> Log:
-    members.only(message, {"event", "text"}, _WHAT)
-    return Log(members.text(message, "text", _WHAT, _TEXT_LIMIT))
+    typed.only(message, {"event", "text"}, _WHAT)
+    return Log(typed.text(message, "text", _WHAT, _TEXT_LIMIT))
 
 
 def _exited(message: Mapping[str, Any]) -> Exited:
     if "signal" in message:
-        members.only(message, {"event", "signal"}, _WHAT)
-        return Exited(None, members.integer(message, "signal", _WHAT, 1, 64))
-    members.only(message, {"event", "status"}, _WHAT)
-    return Exited(members.integer(message, "status", _WHAT, 0, 255))
+        typed.only(message, {"event", "signal"}, _WHAT)
+        return Exited(None, typed.integer(message, "signal", _WHAT, 1, 64))
+    typed.only(message, {"event", "status"}, _WHAT)
+    return Exited(typed.integer(message, "status", _WHAT, 0, 255))
 
 
 def _refused(message: Mapping[str, Any]) -> Refused:
-    members.only(message, {"event", "code", "text", "hint"}, _WHAT)
+    typed.only(message, {"event", "code", "text", "hint"}, _WHAT)
     return Refused(
-        members.text(message, "code", _WHAT, 128),
-        members.text(message, "text", _WHAT, _TEXT_LIMIT),
-        members.text(message, "hint", _WHAT, _TEXT_LIMIT),
+        typed.text(message, "code", _WHAT, 128),
+        typed.text(message, "text", _WHAT, _TEXT_LIMIT),
+        typed.text(message, "hint", _WHAT, _TEXT_LIMIT),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kloister.formats.protocol import members
+from kloister.formats.protocol import typed
 
 _WHAT = "host"
 _SLOTS = 256  # slot values of one enclave
@@ -46,11 +46,11 @@ class Host:
         Raises:
             Malformed: `host-*`.
         """
-        members.only(message, {"broker", "instance", "slots", "arguments", "mounts"}, _WHAT)
+        typed.only(message, {"broker", "instance", "slots", "arguments", "mounts"}, _WHAT)
         whole = {"broker": "", "instance": "", "slots": {}, "arguments": None, "mounts": {}, **message}
         return cls(
-            broker=members.text(whole, "broker", _WHAT, 512),
-            instance=members.text(whole, "instance", _WHAT, 256),
+            broker=typed.text(whole, "broker", _WHAT, 512),
+            instance=typed.text(whole, "instance", _WHAT, 256),
             slots=_texts(whole, "slots", _SLOT_LENGTH),
             arguments=_arguments(whole),
             mounts=_texts(whole, "mounts", 4096),
@@ -60,9 +60,9 @@ class Host:
 def _arguments(message: Mapping[str, Any]) -> tuple[str, ...] | None:
     if message["arguments"] is None:
         return None
-    return members.strings(message, "arguments", _WHAT, _ARGUMENTS, _SLOT_LENGTH)
+    return typed.strings(message, "arguments", _WHAT, _ARGUMENTS, _SLOT_LENGTH)
 
 
 def _texts(message: Mapping[str, Any], name: str, length: int) -> dict[str, str]:
-    value = members.mapping(message, name, _WHAT, _SLOTS)
-    return {key: members.text(value, key, f"{_WHAT}-{name}", length) for key in value}
+    value = typed.mapping(message, name, _WHAT, _SLOTS)
+    return {key: typed.text(value, key, f"{_WHAT}-{name}", length) for key in value}

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kloister.errors import Malformed
-from kloister.formats.protocol import members
+from kloister.formats.protocol import typed
 from kloister.formats.protocol.host import Host
 from kloister.formats.wire import b64url
 
@@ -70,13 +70,13 @@ class StartRequest:
         Raises:
             Malformed: `start-*`, `host-*`.
         """
-        members.only(message, {"op", "enclave", "manifest", "attestation", "host", "mounts"}, _WHAT)
+        typed.only(message, {"op", "enclave", "manifest", "attestation", "host", "mounts"}, _WHAT)
         if message.get("op") != "start":
             raise Malformed("start-op", "The spawner knows one request: start.")
         return cls(
-            enclave=members.text(message, "enclave", _WHAT, 64),
-            manifest=members.octets(message, "manifest", _WHAT, limit=MANIFEST_LIMIT),
-            attestation=members.text(message, "attestation", _WHAT, 4096),
-            host=Host.parse(members.mapping(message, "host", _WHAT, 16)),
-            mounts=members.strings(message, "mounts", _WHAT, MAX_MOUNTS, 128),
+            enclave=typed.text(message, "enclave", _WHAT, 64),
+            manifest=typed.octets(message, "manifest", _WHAT, limit=MANIFEST_LIMIT),
+            attestation=typed.text(message, "attestation", _WHAT, 4096),
+            host=Host.parse(typed.mapping(message, "host", _WHAT, 16)),
+            mounts=typed.strings(message, "mounts", _WHAT, MAX_MOUNTS, 128),
         )

@@ -1,0 +1,1 @@
+"""The simulated platform: daemon and client; the daemon alone holds the keys."""
