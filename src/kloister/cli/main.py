@@ -92,6 +92,6 @@ def run(arguments: list[str] | None = None) -> None:
     arguments = normalise(sys.argv[1:] if arguments is None else arguments)
     typed = next((argument for argument in arguments if not argument.startswith("-")), "")
     try:
-        guarded(build(typed))(args=arguments)
+        guarded(build(typed))(args=arguments, prog_name="kloister")
     except typer.Exit as leaving:  # raised outside of Typer's own loop, for instance by a module that fails to load
         sys.exit(leaving.exit_code)
