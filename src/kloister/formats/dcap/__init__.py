@@ -1,0 +1,31 @@
+"""Intel DCAP: quotes, the PCK certificate's extension and the collateral documents, parsed and built, not judged."""
+
+from kloister.formats.dcap.pck_extension import PckExtension
+from kloister.formats.dcap.qe_identity import QeIdentity, QeLevel
+from kloister.formats.dcap.quote import (
+    Authentication,
+    BodyType,
+    CertificationData,
+    CertificationType,
+    Header,
+    Quote,
+    TeeType,
+)
+from kloister.formats.dcap.status import TcbStatus
+from kloister.formats.dcap.tcb_info import TcbInfo, TcbLevel
+
+__all__ = [
+    "Authentication",
+    "BodyType",
+    "CertificationData",
+    "CertificationType",
+    "Header",
+    "PckExtension",
+    "QeIdentity",
+    "QeLevel",
+    "Quote",
+    "TcbInfo",
+    "TcbLevel",
+    "TcbStatus",
+    "TeeType",
+]

@@ -1,0 +1,84 @@
+"""Certificate revocation lists (RFC 5280, section 5)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Self
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import SignatureAlgorithmOID
+
+from kloister.errors import Malformed
+from kloister.formats.pki.signature import check_signature
+
+MAX_SIZE = 4 * 1024 * 1024  # bytes; Intel's largest has some kilobytes
+_PEM = re.compile(rb"\s*-----BEGIN X509 CRL-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END X509 CRL-----\s*")
+_SEQUENCE = b"\x30"
+_UNREADABLE = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.DuplicateExtension, UserWarning)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crl:
+    """A revocation list, read completely; its signature not verified. `issuer` is the exact DER of the name."""
+
+    tbs: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+    issuer: bytes
+    this_update: datetime
+    next_update: datetime
+    revoked: frozenset[int] = field(repr=False)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Read DER, hexadecimal of DER, or PEM: collateral services hand out all three.
+
+        Raises:
+            Malformed: `crl-size`, `crl-syntax`, `crl-algorithm`, `crl-extension`.
+        """
+        if len(data) > MAX_SIZE:
+            raise Malformed("crl-size", f"A revocation list of {len(data)} bytes; at most {MAX_SIZE} are read.")
+        try:
+            return cls._read(x509.load_der_x509_crl(_der(data)))
+        except _UNREADABLE:
+            raise Malformed("crl-syntax", "A revocation list is not well-formed DER, hexadecimal or PEM.") from None
+
+    @classmethod
+    def _read(cls, raw: x509.CertificateRevocationList) -> Self:
+        if raw.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
+            raise Malformed("crl-algorithm", "A revocation list is not signed with ECDSA and SHA-256.")
+        if any(extension.critical for extension in raw.extensions):
+            # deltas and scopes (issuing distribution point) change what absence from the list means
+            raise Malformed("crl-extension", "A revocation list has a critical extension, which is not understood.")
+        this_update, next_update = raw.last_update_utc, raw.next_update_utc
+        if next_update is None:
+            raise Malformed("crl-syntax", "A revocation list does not say when the next one is due.")
+        return cls(
+            tbs=raw.tbs_certlist_bytes,
+            signature=raw.signature,
+            issuer=raw.issuer.public_bytes(),
+            this_update=this_update,
+            next_update=next_update,
+            revoked=frozenset(entry.serial_number for entry in raw),
+        )
+
+    def check_signed_by(self, key: ec.EllipticCurvePublicKey, code: str, what: str) -> None:
+        """Return if `key` signed this list; `Unverified` with `code` otherwise."""
+        check_signature(key, self.signature, self.tbs, code, what)
+
+
+def _der(data: bytes) -> bytes:
+    if data[:1] == _SEQUENCE and data[1:2] not in b"0123456789abcdefABCDEF":
+        return data
+    pem = _PEM.fullmatch(data)
+    if pem:
+        return base64.b64decode(b"".join(pem[1].split()), validate=True)
+    try:
+        return binascii.unhexlify(data.strip())
+    except binascii.Error:
+        return data
