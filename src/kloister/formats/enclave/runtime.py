@@ -1,7 +1,7 @@
 """Where the runtime layer stands in a converted image, and how its first program is started.
 
-Both sides need the same words: `images.runtime_layer` packs the files, `runtime.runner` and the simulated platform start
-them. Nothing of the environment or of the command line of the host may reach this argument vector.
+Both sides need the same words: `images.runtime_layer` packs the files, `runtime.runner` and the simulated platform
+start them. Nothing of the environment or of the command line of the host may reach this argument vector.
 """
 
 from __future__ import annotations
@@ -36,5 +36,5 @@ The interpreter finds its modules by the landmark `lib/pythonX.Y/os.pyc` beside 
 `/.kloister/runtime/lib/pythonX.Y` and its `lib-dynload` and nothing else.
 """
 
-ENTRY_POINT = "kloister.runtime.launcher:main"
+ENTRY_POINT = "kloister.runtime.launcher.main:main"
 """What `main.pyc` calls: `main() -> int`, whose result is the exit status."""
