@@ -67,7 +67,7 @@ class Verified:
 
 
 class TcbRevoked(Unverified):
-    """Everything verifies, but the platform or its quoting enclave is revoked: not genuine. `tcb` says what was found."""
+    """Everything verifies, but platform or quoting enclave is revoked: not genuine. `tcb` says what was found."""
 
     def __init__(self, tcb: TcbResult, fmspc: str) -> None:
         super().__init__(

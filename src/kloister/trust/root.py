@@ -55,8 +55,8 @@ class Root:
 
 
 # "Intel SGX Root CA", C=US, ST=CA, L=Santa Clara, O=Intel Corporation: subject and key as they stand in
-# https://certificates.trustedservices.intel.com/IntelSGXRootCA.der and at the end of every issuer chain that Intel's PCS
-# hands out; taken from the collateral of vectors/evidence (174 chains, all with this one key).
+# https://certificates.trustedservices.intel.com/IntelSGXRootCA.der and at the end of every issuer chain of Intel's PCS;
+# taken from the collateral of vectors/evidence (174 chains, all with this one key).
 INTEL_ROOT = Root(
     name="Intel SGX Root CA",
     subject=bytes.fromhex(
