@@ -78,7 +78,8 @@ class Reader:
         try:
             while (message := self._decoder.take()) is None:
                 if not self._fill():
-                    return self._end()
+                    self._end()
+                    return None
         except BaseException:
             self.close()
             raise

@@ -1,0 +1,170 @@
+"""Asks the platform's daemon over its control socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from kloister.errors import Unavailable
+from kloister.formats.protocol import events, platform, typed
+from kloister.formats.protocol.host import Host
+from kloister.formats.protocol.tee import raise_refusal
+from kloister.tee.simulated.framing import Reader, close_all, send
+
+_PATIENCE = 60.0  # seconds for a question; the daemon is one thread and may be building an enclave
+_WHAT = "platform"
+
+
+class PlatformClient:
+    """A client of the daemon behind the control socket at `path`; each call is a connection of its own.
+
+    Every method raises `Unavailable` (`platform-unreachable`, `peer-gone`, `peer-silent`) where nobody answers,
+    `Denied` with the platform's own reason, and `Malformed` where the answer is no answer.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def status(self) -> dict[str, Any]:
+        """Platform, EPC in bytes, enclaves, identity mechanism, pid, and what is not held (sentences)."""
+        return typed.mapping(self._ask(platform.Plain("status"), "status"), "status", _WHAT, 64)
+
+    def root(self) -> bytes:
+        """The root certificate of the platform's makers, DER."""
+        return typed.octets(self._ask(platform.Plain("root"), "root"), "root", _WHAT)
+
+    def collateral(self) -> dict[str, Any]:
+        """The collateral valid now, as in vectors/evidence/*/collateral.json."""
+        return typed.mapping(self._ask(platform.Plain("collateral"), "collateral"), "collateral", _WHAT, 64)
+
+    def quote_content(self, content: bytes, report_data: bytes) -> bytes:
+        """A quote of an enclave whose measured content is `content`, over 64 bytes of report data."""
+        return typed.octets(self._ask(platform.QuoteContent(content, report_data), "quote"), "quote", _WHAT)
+
+    def launch(
+        self,
+        manifest: bytes,
+        sigstruct: bytes,
+        pack: Path,
+        *,
+        host: Host | None = None,
+        stdio: Sequence[int] = (0, 1, 2),
+        debug: bool = False,
+    ) -> Launch:
+        """Build and run an enclave; iterate over the result for its events, close it to kill the enclave.
+
+        Args:
+            manifest: the exact bytes to measure.
+            sigstruct: 1808 bytes.
+            pack: the pack directory (architecture.md, section 5).
+            host: the host's words; its `mounts` name directories that are opened here.
+            stdio: three descriptors for the application.
+            debug: sets ATTRIBUTES.DEBUG.
+
+        Raises:
+            Unavailable: `pack-unreadable`, `mount-unreadable`.
+        """
+        request = platform.Launch(manifest, sigstruct, debug, host or Host())
+        opened: list[int] = []
+        try:
+            opened.append(_directory(pack, "pack"))
+            opened.extend(_directory(Path(request.host.mounts[name]), "mount") for name in request.mounts)
+            sock = self._connect()
+            try:
+                send(sock, request.build(), [opened[0], *stdio, *opened[1:]])
+            except BaseException:
+                sock.close()
+                raise
+        finally:
+            close_all(opened)
+        return Launch(sock)
+
+    def _ask(self, request: platform.Plain | platform.QuoteContent, name: str) -> dict[str, Any]:
+        with self._connect() as sock:
+            sock.settimeout(_PATIENCE)
+            send(sock, request.build())
+            received = Reader(sock, _WHAT).receive()
+        if received is None:
+            raise Unavailable("peer-gone", "The platform closed the connection without an answer.", "Try again.")
+        message, passed = received
+        close_all(passed)
+        raise_refusal(message, _WHAT)
+        typed.only(message, {name}, _WHAT)
+        return message
+
+    def _connect(self) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            directory = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                # By way of the descriptor: a path may be longer than the 107 bytes that sun_path takes (unix(7)).
+                sock.connect(f"/proc/self/fd/{directory}/{self._path.name}")
+            finally:
+                os.close(directory)
+        except OSError as error:
+            sock.close()
+            raise Unavailable(
+                "platform-unreachable",
+                f"The simulated platform does not answer at {self._path}: {error.strerror}.",
+                "Start it with `kloister up`.",
+            ) from None
+        return sock
+
+
+class Launch:
+    """A running launch: its events in order, its signals. Closing it kills the enclave."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._reader = Reader(sock, _WHAT)
+
+    def __iter__(self) -> Iterator[events.Event]:
+        """The events; the last one is `Exited` or `Refused`.
+
+        Raises:
+            Unavailable: `platform-gone`: the platform ended before the enclave did.
+            Malformed: `event-*`, `platform-*`.
+        """
+        while True:
+            received = self._reader.receive()
+            if received is None:
+                raise Unavailable(
+                    "platform-gone", "The platform ended, and the enclave with it.", "Start it with `kloister up`."
+                )
+            message, passed = received
+            close_all(passed)
+            raise_refusal(message, _WHAT)
+            event = events.parse_event(message)
+            yield event
+            if isinstance(event, events.LAST):
+                return
+
+    def signal(self, number: int) -> None:
+        """Pass a signal on to the application.
+
+        Raises:
+            Unavailable: `peer-gone`.
+        """
+        send(self._sock, platform.signal(number))
+
+    def close(self) -> None:
+        """Kill the enclave, if it still runs."""
+        self._sock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _directory(path: Path, what: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unavailable(
+            f"{what}-unreadable", f"The directory {path} cannot be opened: {error.strerror}.", "Check the path."
+        ) from None
