@@ -12,7 +12,7 @@ from kloister.errors import Malformed
 MAX_ITEMS = 256  # entries of one list or map: far above real documents, keeps a decision's work bounded
 MAX_TEXT = 64 * 1024  # characters of one string: a certificate chain fits many times
 
-_NAME = re.compile(r"[a-z0-9-]{1,63}")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def wrong(path: str, text: str, hint: str = "") -> NoReturn:
@@ -82,9 +82,9 @@ def text(value: Any, path: str, *, empty: bool = False) -> str:
 
 
 def name(value: Any, path: str) -> str:
-    """A name: 1 to 63 of a-z, 0-9 and the hyphen."""
+    """A name: 1 to 63 of a-z, 0-9 and inner hyphens, as the release exchange takes them."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        wrong(path, "must be 1 to 63 characters of a-z, 0-9 and -")
+        wrong(path, "must be 1 to 63 of a-z, 0-9 and inner hyphens")
     return value
 
 

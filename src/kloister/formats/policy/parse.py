@@ -23,6 +23,7 @@ from kloister.formats.policy.model import (
 from kloister.formats.wire import canonical_json
 
 MAX_DOCUMENT = 1024 * 1024  # bytes of canonical JSON; the largest real documents are some tens of kB
+MAX_PATTERN = 4096  # characters of a slot's pattern; the launcher takes no longer one
 
 # TCB statuses of Intel's TCB info (PCS API v4) that a policy may accept; Revoked is not genuine and never accepted.
 TCB_STATUSES = (
@@ -251,8 +252,10 @@ def _slots(slots: dict[str, str], environment: dict[str, str], path: str) -> Non
             f.wrong(f"{path}.{name}", "is also set by environment")
         try:
             re.compile(pattern)
-        except (re.error, OverflowError, RecursionError):
+        except (re.error, OverflowError, RecursionError, Warning):  # a FutureWarning marks an ambiguous set
             f.wrong(f"{path}.{name}", "must be a regular expression")
+        if len(pattern) > MAX_PATTERN:
+            f.wrong(f"{path}.{name}", f"has more than {MAX_PATTERN} characters")
 
 
 def _output(value: Any, path: str) -> None:
