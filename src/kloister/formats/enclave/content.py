@@ -1,22 +1,26 @@
 """The smallest enclave around any content: the platform's own enclaves, and `simulator quote --enclave FILE`.
 
-0        one page: magic and size of the content, so that trailing zeros count
-4096     the content, readable and executable
-then     one TCS page and one SSA frame
+From address 0: one page with a magic and the content's size, so that trailing zeros count; the content, readable and
+executable, one page at least; one TCS page; one SSA frame.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Final, Self
 
 from kloister.errors import Malformed
 from kloister.formats.enclave.measurement import SSA_FRAME_PAGES, mrenclave
+from kloister.formats.sgx.attributes import Attributes, Flag
 from kloister.formats.sgx.pages import PAGE_SIZE, PageFlag, Run
+from kloister.formats.sgx.sigstruct import Sigstruct
 from kloister.formats.sgx.tcs import Tcs
 from kloister.formats.wire import Writer
 
 MAX_CONTENT: Final = 64 << 20  # bytes: an executable; larger programs are converted
+_XFRM: Final = 0x3  # x87 and SSE
+_ALL: Final = (1 << 64) - 1
 _MAGIC: Final = b"kloister-content"
 _TAIL_PAGES: Final = 1 + SSA_FRAME_PAGES
 
@@ -33,7 +37,7 @@ class ContentEnclave:
         """Lay the enclave out. Raises `Malformed` (`content-size`) above 64 MiB."""
         if len(content) > MAX_CONTENT:
             raise Malformed("content-size", f"An enclave's content has at most {MAX_CONTENT} bytes here.")
-        count = -(-len(content) // PAGE_SIZE)
+        count = max(1, -(-len(content) // PAGE_SIZE))
         tcs = PAGE_SIZE * (1 + count)
         head = Writer().raw(_MAGIC, 16).uint(len(content), 8).build()
         thread = Tcs(ossa=tcs + PAGE_SIZE, nssa=1, oentry=PAGE_SIZE).build()
@@ -49,3 +53,16 @@ class ContentEnclave:
     def mrenclave(self) -> bytes:
         """What it measures, 32 bytes."""
         return mrenclave(self.runs, self.size)
+
+    def unsigned_sigstruct(
+        self, date: dt.date | None, *, debug: bool = False, isvprodid: int = 0, isvsvn: int = 0
+    ) -> Sigstruct:
+        """What the author signs: 64-bit mode, x87 and SSE, and DEBUG only where it is asked for."""
+        return Sigstruct(
+            enclavehash=self.mrenclave(),
+            attributes=Attributes(Flag.MODE64BIT | (Flag.DEBUG if debug else 0), _XFRM),
+            attribute_mask=Attributes(_ALL, _ALL),
+            date=date,
+            isvprodid=isvprodid,
+            isvsvn=isvsvn,
+        )
