@@ -69,7 +69,7 @@ class Verified:
 class TcbRevoked(Unverified):
     """Everything verifies, but platform or quoting enclave is revoked: not genuine. `tcb` says what was found."""
 
-    def __init__(self, tcb: TcbResult, fmspc: str) -> None:
+    def __init__(self, tcb: TcbResult, fmspc: str, root: Root) -> None:
         super().__init__(
             "tcb-revoked",
             "The platform's TCB level is revoked.",
@@ -77,3 +77,4 @@ class TcbRevoked(Unverified):
         )
         self.tcb = tcb
         self.fmspc = fmspc
+        self.root = root

@@ -1,4 +1,4 @@
-"""Is it genuine? Bytes, collateral, roots and a time in; a `Verified` out, or `Malformed` or `Unverified`; never a bool.
+"""Is it genuine? Bytes, collateral, roots and a time in; a `Verified` out, `Malformed` or `Unverified`; never a bool.
 
 It does not fetch, read the clock, cache, or judge whether genuine evidence is wanted (that is `trust/policy`).
 """

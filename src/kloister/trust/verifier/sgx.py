@@ -114,7 +114,7 @@ def _verify_quote_signature(quote: Quote) -> None:
 def _result(report: ReportBody, platform: PckExtension, tcb: TcbResult, root: Root, expires: datetime) -> Verified:
     fmspc = platform.fmspc.hex()
     if tcb.status is TcbStatus.REVOKED:
-        raise TcbRevoked(tcb, fmspc)
+        raise TcbRevoked(tcb, fmspc, root)
     return Verified(
         seal=_SEAL,
         tee="sgx",

@@ -1,0 +1,43 @@
+"""What accompanies evidence, as people give it: collateral, roots, a time."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from kloister.errors import Malformed
+from kloister.formats.pki import parse_chain
+from kloister.formats.wire import load_json
+from kloister.trust.verifier import Collateral, Root
+
+MAX_COLLATERAL = 16 * 1024 * 1024  # bytes; the largest seen has 150 KiB
+_PEM = b"-----BEGIN"
+_SECONDS = re.compile(r"\d{1,12}", re.ASCII)
+
+
+def parse_collateral(data: bytes) -> Collateral:
+    """The JSON document of `vectors/evidence/*/collateral.json`. Raises `Malformed`: `collateral-*`."""
+    return Collateral.from_json(load_json(data, "collateral", MAX_COLLATERAL))
+
+
+def parse_root(data: bytes) -> Root:
+    """A root from its certificate, DER or PEM. Raises `Malformed` or `Unverified`."""
+    if not data.lstrip().startswith(_PEM):
+        return Root.from_der(data)
+    chain = parse_chain(data, "root")
+    if len(chain) != 1:
+        raise Malformed("root-pem", f"The file holds {len(chain)} certificates; a root is one.")
+    return Root.from_der(chain[0].der)
+
+
+def parse_time(text: str) -> datetime:
+    """An instant given as unix seconds or ISO 8601; without a zone, UTC is meant. Raises `Malformed`: `time-syntax`."""
+    try:
+        if _SECONDS.fullmatch(text):
+            return datetime.fromtimestamp(int(text), UTC)
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Malformed(
+            "time-syntax", f"{text!r} is no time.", "Give unix seconds or ISO 8601, for instance 2026-01-15T00:00:00Z."
+        ) from None

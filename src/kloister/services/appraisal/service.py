@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from kloister.errors import Denied, KloisterError, Malformed, Unverified
+from kloister.formats.dcap import Quote, TeeType
+from kloister.services.appraisal.recognise import recognise
+from kloister.trust.evidence import TcbRevoked, Verified
+from kloister.trust.policy.appraisal import AppraisalPolicy, check_appraisal
+from kloister.trust.verifier import Collateral, Root, verify_sgx
+
+# For one who names the roots by hand: naming a simulator's root is what admits it, none is there by default.
+OPERATOR_NAMED = AppraisalPolicy(simulated=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appraisal:
+    """What was found out about evidence; None is what is not known.
+
+    Of evidence that is not genuine nothing is repeated but the kind of TEE that it claims.
+    """
+
+    genuine: bool
+    accepted: bool
+    tee: str | None = None
+    tcb_status: str | None = None
+    advisories: tuple[str, ...] = ()
+    tcb_date: datetime | None = None
+    fmspc: str | None = None
+    claims: Mapping[str, str | int | bool] | None = field(default=None, repr=False)
+    simulated: bool | None = None
+    reason: KloisterError | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `kloister verify --json` prints (design.md, section 4)."""
+        return {
+            "genuine": self.genuine,
+            "verdict": "accept" if self.accepted else "reject",
+            "tee": self.tee,
+            "tcb_status": self.tcb_status,
+            "advisories": list(self.advisories),
+            "tcb_date": self.tcb_date.strftime("%Y-%m-%dT%H:%M:%SZ") if self.tcb_date else None,
+            "fmspc": self.fmspc,
+            "claims": dict(self.claims) if self.claims is not None else None,
+            "simulated": self.simulated,
+            **({"reason": self.reason.as_json()} if self.reason else {}),
+        }
+
+
+def appraise(
+    data: bytes, collateral: Collateral, roots: Sequence[Root], at: datetime, policy: AppraisalPolicy | None
+) -> Appraisal:
+    """Recognise, verify, and judge by the policy; without one, genuine evidence is accepted whatever its status.
+
+    A refusal is a result here, not an error: `reason` says why.
+    """
+    tee = None
+    try:
+        quote = recognise(data).data
+        tee = TeeType(Quote.parse(quote).header.tee_type).name.lower()
+        verified = verify_sgx(quote, collateral, roots, at)
+    except TcbRevoked as reason:
+        return _revoked(reason)
+    except (Malformed, Unverified) as reason:
+        return Appraisal(genuine=False, accepted=False, tee=tee, reason=reason)
+    if policy is None:
+        return _genuine(verified, None)
+    try:
+        check_appraisal(verified, policy)
+    except Denied as reason:
+        return _genuine(verified, reason)
+    return _genuine(verified, None)
+
+
+def _genuine(verified: Verified, reason: KloisterError | None) -> Appraisal:
+    return Appraisal(
+        genuine=True,
+        accepted=reason is None,
+        tee=verified.tee,
+        tcb_status=verified.tcb_status,
+        advisories=verified.advisories,
+        tcb_date=verified.tcb_date,
+        fmspc=verified.fmspc,
+        claims=verified.claims,
+        simulated=verified.simulated,
+        reason=reason,
+    )
+
+
+def _revoked(reason: TcbRevoked) -> Appraisal:
+    """Not genuine, but the status and its advisories are what the person needs."""
+    return Appraisal(
+        genuine=False,
+        accepted=False,
+        tee="sgx",
+        tcb_status=reason.tcb.status,
+        advisories=reason.tcb.advisories,
+        tcb_date=reason.tcb.date,
+        fmspc=reason.fmspc,
+        simulated=reason.root.simulated,
+        reason=reason,
+    )
