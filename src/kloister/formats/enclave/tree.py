@@ -17,6 +17,8 @@ HEADER = b"kloister-tree/1\n"
 MAX_DOCUMENT = 128 << 20  # bytes: 400,000 entries of 320 bytes, the limit of an image's entries
 MAX_PATH = 4096  # bytes, as the kernel's PATH_MAX
 HOST_FILES = frozenset({b"/etc/hosts", b"/etc/hostname", b"/etc/resolv.conf"})  # the host's own: no line
+ENCLAVE = b"/.kloister/enclave/"
+UNLISTED = HOST_FILES | {ENCLAVE + name for name in (b"manifest.sgx", b"sigstruct", b"tree", b"launch.json")}
 
 
 class Kind(StrEnum):

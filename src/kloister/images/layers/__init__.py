@@ -1,0 +1,1 @@
+"""Layers: tar entries read and checked one by one, merged into one root, written again."""
