@@ -27,6 +27,7 @@ from kloister.simulator.keys import Identity, cmac, get_key, report_key, target_
 
 EnclaveId = NewType("EnclaveId", int)
 
+REPORT_DATA_SIZE: Final = 64  # bytes
 _SECS_PAGES: Final = 1
 
 
@@ -146,7 +147,13 @@ class Machine:
         return state.identity
 
     def ereport(self, enclave: EnclaveId, target: TargetInfo, report_data: bytes) -> Report:
-        """What the enclave is, for the target alone to check; `report_data` has 64 bytes."""
+        """What the enclave is, for the target alone to check.
+
+        Raises:
+            Malformed: `report-data-size` unless `report_data` has 64 bytes.
+        """
+        if len(report_data) != REPORT_DATA_SIZE:
+            raise Malformed("report-data-size", f"Report data has {REPORT_DATA_SIZE} bytes, not {len(report_data)}.")
         identity = self.identity(enclave)
         body = self._body(identity, report_data)
         key = report_key(self._fuses, target, self.config.cpusvn, self.config.keyid)

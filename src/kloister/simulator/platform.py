@@ -1,24 +1,69 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from kloister.errors import KloisterError
+from kloister.errors import KloisterError, Misconfigured
 from kloister.formats.enclave.content import ContentEnclave
 from kloister.formats.enclave.manifest import Manifest
 from kloister.formats.enclave.measurement import gramine_runs
-from kloister.formats.sgx import Attributes, Flag, KeyRequest, Report, Run, Secs, Sigstruct, TargetInfo
+from kloister.formats.sgx import PAGE_SIZE, Attributes, Flag, KeyRequest, Run, Secs, Signer, Sigstruct, TargetInfo
 from kloister.simulator.architectural import LAUNCH_SIGNERS, PCE, QE, Architectural
 from kloister.simulator.documents import QeValues, TcbStage, collateral
 from kloister.simulator.fuses import Fuses
 from kloister.simulator.keys import Identity
-from kloister.simulator.machine import EnclaveId, EnclaveStatus, Machine, MachineConfig
+from kloister.simulator.machine import EnclaveId, Machine, MachineConfig
 from kloister.simulator.pce import ProvisioningCertificationEnclave
 from kloister.simulator.pki import SimulatedPki
 from kloister.simulator.qe import QuotingEnclave
 
 DEFAULT_EPC: Final = 4 << 30  # bytes: a server's; what a simulated enclave takes of it is only counted
+
+
+class SimulatedEnclave:
+    """An initialised enclave as its host and its own code reach it: bytes in, bytes out.
+
+    Args:
+        platform: where it runs.
+        enclave: its name there.
+    """
+
+    def __init__(self, platform: SimulatedPlatform, enclave: EnclaveId) -> None:
+        self._platform = platform
+        self._machine = platform.machine
+        self.id = enclave
+
+    @property
+    def identity(self) -> Identity:
+        """Who it is."""
+        return self._machine.identity(self.id)
+
+    @property
+    def mrenclave(self) -> bytes:
+        """32 bytes."""
+        return self.identity.secs.mrenclave
+
+    def target_info(self) -> bytes:
+        """The 512 bytes that another enclave needs to make a report for this one."""
+        return self._machine.target_info(self.id).build()
+
+    def report(self, target_info: bytes, report_data: bytes) -> bytes:
+        """EREPORT: 432 bytes for the target. Raises `Malformed` (`targetinfo-*`, `report-data-size`)."""
+        return self._machine.ereport(self.id, TargetInfo.parse(target_info), report_data).build()
+
+    def quote(self, report_data: bytes) -> bytes:
+        """A DCAP quote (version 3, certification data 5). Raises `Malformed` (`report-data-size`)."""
+        qe = self._platform.qe
+        return qe.quote(self._machine.ereport(self.id, qe.target_info(), report_data))
+
+    def key(self, request: bytes) -> bytes:
+        """EGETKEY: 16 bytes for a KEYREQUEST of 512. Raises `Malformed` (`keyrequest-*`), `Denied`."""
+        return self._machine.egetkey(self.id, KeyRequest.parse(request))
+
+    def remove(self) -> None:
+        """EREMOVE all of it; whatever is asked of it afterwards is `Misused` (`enclave-unknown`)."""
+        self._machine.eremove(self.id)
 
 
 class SimulatedPlatform:
@@ -29,27 +74,34 @@ class SimulatedPlatform:
         keyid: 32 random bytes, new at each start.
         epc_bytes: size of the enclave page cache.
         pki: certificates; those that follow from the fuses where it is None.
+        author: signs the enclaves that `quote_content` makes; not needed for anything else.
     """
 
     def __init__(
-        self, fuses: Fuses, keyid: bytes, epc_bytes: int = DEFAULT_EPC, pki: SimulatedPki | None = None
+        self,
+        fuses: Fuses,
+        keyid: bytes,
+        epc_bytes: int = DEFAULT_EPC,
+        pki: SimulatedPki | None = None,
+        author: Signer | None = None,
     ) -> None:
         self.pki = pki or SimulatedPki.derive(fuses.root)
-        self.machine = Machine(
-            fuses,
-            MachineConfig(keyid=keyid, cpusvn=self.pki.tcb.cpusvn, epc_bytes=epc_bytes, launch_signers=LAUNCH_SIGNERS),
+        self._author = author
+        config = MachineConfig(
+            keyid=keyid, cpusvn=self.pki.tcb.cpusvn, epc_bytes=epc_bytes, launch_signers=LAUNCH_SIGNERS
         )
+        self.machine = Machine(fuses, config)
         pce = ProvisioningCertificationEnclave(self.machine, self._own(PCE), self.pki.sign_as_pck)
         self.qe = QuotingEnclave(self.machine, self._own(QE), pce, self.pki.pck_chain_pem())
 
-    def start_enclave(self, manifest: bytes, pal: bytes, sigstruct: bytes, *, debug: bool | None = None) -> EnclaveId:
+    def start(self, manifest: bytes, pal: bytes, sigstruct: bytes, *, debug: bool = False) -> SimulatedEnclave:
         """Build the enclave of a Gramine manifest, as Gramine's loader would.
 
         Args:
             manifest: exact bytes of `manifest.sgx`.
             pal: the ELF file of the enclave's first instruction.
             sigstruct: 1808 bytes.
-            debug: ATTRIBUTES.DEBUG; what the manifest says where it is None.
+            debug: ask for ATTRIBUTES.DEBUG even where the manifest does not.
 
         Raises:
             Malformed: `manifest-*`, `elf-*`, `sigstruct-*`, `enclave-*`, `ecreate-*`.
@@ -59,56 +111,52 @@ class SimulatedPlatform:
         wanted = Manifest.parse(manifest)
         runs = gramine_runs(manifest, pal, wanted.enclave_size, wanted.max_threads, wanted.edmm_enable)
         signed = Sigstruct.parse(sigstruct)
-        return self._build(wanted.enclave_size, runs, signed, debug=wanted.debug if debug is None else debug)
+        return SimulatedEnclave(self, self._build(wanted.enclave_size, runs, signed, debug=debug or wanted.debug))
 
-    def start_content(self, content: bytes, sigstruct: bytes, *, debug: bool = False) -> EnclaveId:
-        """Build the enclave whose measured content is given; arguments and errors as `start_enclave`."""
+    def start_content(self, content: bytes, sigstruct: bytes, *, debug: bool = False) -> SimulatedEnclave:
+        """Build the enclave whose measured content is given; arguments and errors as `start`."""
         enclave = ContentEnclave.of(content)
-        return self._build(enclave.size, enclave.runs, Sigstruct.parse(sigstruct), debug=debug)
+        return SimulatedEnclave(self, self._build(enclave.size, enclave.runs, Sigstruct.parse(sigstruct), debug=debug))
 
-    def identity(self, enclave: EnclaveId) -> Identity:
-        """Who the enclave is."""
-        return self.machine.identity(enclave)
+    def quote_content(self, content: bytes, report_data: bytes) -> bytes:
+        """A quote of an enclave whose measured content is given and that lives no longer than this call.
 
-    def target_info(self, enclave: EnclaveId) -> TargetInfo:
-        """What another enclave needs to make a report for this one."""
-        return self.machine.target_info(enclave)
+        Raises:
+            Malformed: `content-size`, `report-data-size`.
+            Misconfigured: `enclave-author` if the platform was made without one.
+        """
+        if self._author is None:
+            raise Misconfigured("enclave-author", "This platform has no key to sign enclaves with.")
+        sigstruct = ContentEnclave.of(content).unsigned_sigstruct(None).sign_with(self._author)
+        enclave = self.start_content(content, sigstruct.build())
+        try:
+            return enclave.quote(report_data)
+        finally:
+            enclave.remove()
 
-    def report(self, enclave: EnclaveId, target: TargetInfo, report_data: bytes) -> Report:
-        """EREPORT for `target`, with 64 bytes of `report_data`."""
-        return self.machine.ereport(enclave, target, report_data)
-
-    def quote(self, enclave: EnclaveId, report_data: bytes) -> bytes:
-        """A DCAP quote (version 3, certification data 5) of the enclave over 64 bytes of `report_data`."""
-        return self.qe.quote(self.machine.ereport(enclave, self.qe.target_info(), report_data))
-
-    def key(self, enclave: EnclaveId, request: KeyRequest) -> bytes:
-        """EGETKEY: 16 bytes. Raises `Denied`."""
-        return self.machine.egetkey(enclave, request)
-
-    def remove(self, enclave: EnclaveId) -> None:
-        """EREMOVE all of the enclave."""
-        self.machine.eremove(enclave)
-
-    def status(self) -> Mapping[EnclaveId, EnclaveStatus]:
-        """All enclaves, the platform's own among them."""
-        return self.machine.status()
-
-    def collateral(self, now: datetime, stage: TcbStage | None = None) -> dict[str, str]:
-        """What a verifier needs for this platform's quotes, with the keys of `Collateral.from_json`."""
-        return collateral(self.pki, now, QeValues.of(self.qe.report), stage=stage)
-
-    def root_der(self) -> bytes:
-        """The root certificate that an operator would have to name to believe this platform."""
+    def root(self) -> bytes:
+        """The root certificate (DER) that an operator would have to name to believe this platform."""
         return self.pki.root_der()
+
+    def collateral(self, at: datetime, stage: TcbStage | None = None) -> dict[str, str]:
+        """What a verifier needs for this platform's quotes at that time, with the keys of `Collateral.from_json`."""
+        return collateral(self.pki, at, QeValues.of(self.qe.report), stage=stage)
+
+    def status(self) -> dict[str, Any]:
+        """Public figures: `platform` (a hash that names it), `fmspc`, `epcUsed` and `epcTotal` in bytes."""
+        return {
+            "platform": hashlib.sha256(b"kloister/simulator/platform" + self.qe.id).hexdigest()[:32],
+            "fmspc": self.pki.fmspc.hex(),
+            "epcUsed": self.machine.epc_used * PAGE_SIZE,
+            "epcTotal": self.machine.epc_total * PAGE_SIZE,
+        }
 
     def _own(self, architectural: Architectural) -> EnclaveId:
         enclave, sigstruct = architectural.enclave(), architectural.sigstruct()
         return self._build(enclave.size, enclave.runs, sigstruct, debug=False)
 
-    def _build(self, size: int, runs: Iterable[Run], sigstruct: Sigstruct, *, debug: bool) -> EnclaveId:
+    def _build(self, size: int, runs: tuple[Run, ...], sigstruct: Sigstruct, *, debug: bool) -> EnclaveId:
         """ECREATE to EINIT; an enclave that is refused on the way leaves no page behind."""
-        runs = tuple(runs)
         self.machine.require_epc(sum(run.count for run in runs))
         enclave = self.machine.ecreate(_secs(size, sigstruct, debug=debug))
         try:
