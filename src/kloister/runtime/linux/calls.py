@@ -11,6 +11,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 # arch/x86/entry/syscalls/syscall_64.tbl
 PIVOT_ROOT = 155
 SECCOMP = 317
+OPEN_TREE = 428
+MOVE_MOUNT = 429
 MOUNT_SETATTR = 442
 LANDLOCK_CREATE_RULESET = 444
 LANDLOCK_ADD_RULE = 445

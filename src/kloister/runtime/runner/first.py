@@ -1,0 +1,72 @@
+"""Starts the enclave's first process: pid 2, from the measured bytes and from nothing else."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import signal
+import socket
+from pathlib import Path
+from typing import NoReturn
+
+from kloister.formats.protocol.events import Refused
+from kloister.runtime.linux import process
+from kloister.runtime.runner import events
+from kloister.runtime.runner.sandbox import Blueprint
+
+ENCLAVE = 3
+INIT = 5
+_ABOVE = 16  # descriptors are first moved from here on up, out of each other's way
+_FAILED = 126
+
+# What containers have by custom (capabilities(7)): chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap,
+# net_bind_service, net_raw, sys_chroot, mknod, audit_write, setfcap; all within the user namespace only
+CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
+
+
+def start(blueprint: Blueprint) -> tuple[int, socket.socket]:
+    """Fork and execute the first process.
+
+    Returns:
+        Its pid and our end of the init socket.
+    """
+    ours, theirs = events.pair()
+    _next_pid_is_two()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return pid, ours
+    try:
+        _execute(blueprint, theirs.fileno())
+    except OSError as error:
+        events.post(theirs, Refused("first-process", f"The first process could not be executed: {error.strerror}."))
+    finally:
+        os._exit(_FAILED)
+
+
+def _next_pid_is_two() -> None:
+    """The processes that filled the root have used numbers up; a first process that is always 2 is easier to find."""
+    try:
+        Path("/proc/sys/kernel/ns_last_pid").write_text("1")
+    except OSError:
+        return  # a kernel without checkpoint and restore: then it has another number
+
+
+def _execute(blueprint: Blueprint, init_socket: int) -> NoReturn:
+    os.setsid()
+    for number in signal.valid_signals():
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # secrets in memory must not reach a disk
+    os.umask(0o022)
+    process.keep_capabilities(CAPABILITIES)
+    given = blueprint.descriptors
+    pal = fcntl.fcntl(given.pal, fcntl.F_DUPFD_CLOEXEC, _ABOVE)
+    wanted = {0: given.stdin, 1: given.stdout, 2: given.stderr, ENCLAVE: given.enclave, INIT: init_socket}
+    raised = {target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for target, source in wanted.items()}
+    for target, source in raised.items():
+        os.dup2(source, target, inheritable=True)
+    os.closerange(INIT - 1, INIT)
+    os.execve(pal, blueprint.arguments, {})  # noqa: S606 -- no shell is wanted

@@ -1,0 +1,103 @@
+"""Opens a pack: the measured documents, checked against the manifest, and descriptors of what is yet to be checked."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import stat
+from dataclasses import dataclass
+from hashlib import sha256
+
+from kloister.errors import Denied, Malformed
+from kloister.formats.enclave.launch import MAX_DOCUMENT as MAX_LAUNCH
+from kloister.formats.enclave.launch import LaunchDocument
+from kloister.formats.enclave.manifest import Manifest
+from kloister.formats.enclave.tree import MAX_DOCUMENT as MAX_TREE
+
+_SIGSTRUCT_LIMIT = 1808  # bytes: the structure's size
+_REBUILD = "The pack is only a cache: delete it, and it is made again from the image."
+_MEASURED = "file:/.kloister/enclave/"
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """What the sandbox is filled from.
+
+    Attributes:
+        tree: bytes of the measured tree, verified.
+        launch_bytes: bytes of the launch document, verified.
+        launch: the same, parsed.
+        sigstruct: as the host gave it; the platform checked its own copy.
+        observed: descriptor of the tree document of what the pack holds; not verified.
+        contents: descriptor of the files' bytes; not verified.
+        private: hexadecimal digest -> descriptor of an encrypted layer; not verified.
+        private_tree: descriptor of the encrypted tree of the private entries; not verified.
+    """
+
+    tree: bytes
+    launch_bytes: bytes
+    launch: LaunchDocument
+    sigstruct: bytes
+    observed: int
+    contents: int
+    private: dict[str, int]
+    private_tree: int | None
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All that it holds open."""
+        last = () if self.private_tree is None else (self.private_tree,)
+        return (self.observed, self.contents, *self.private.values(), *last)
+
+    @classmethod
+    def open(cls, directory: int, manifest: bytes) -> Pack:
+        """Open the pack in `directory`, whose enclave has the measured `manifest`.
+
+        Raises:
+            Malformed: `pack-file` (missing or no regular file), `pack-size`, `manifest-*`, `launch-*`,
+                `tree-unmeasured`, `launch-unmeasured`.
+            Denied: `tree-changed`, `launch-changed`.
+        """
+        trusted = {file.uri: file.sha256 for file in Manifest.parse(manifest).trusted_files}
+        tree = _read(directory, "enclave/tree", MAX_TREE)
+        _require(tree, trusted.get(f"{_MEASURED}tree"), "tree")
+        document = _read(directory, "enclave/launch.json", MAX_LAUNCH)
+        _require(document, trusted.get(f"{_MEASURED}launch.json"), "launch")
+        launch = LaunchDocument.parse(document)
+        digests = [layer.digest.removeprefix("sha256:") for layer in launch.private.layers] if launch.private else []
+        return cls(
+            tree=tree,
+            launch_bytes=document,
+            launch=launch,
+            sigstruct=_read(directory, "enclave/sigstruct", _SIGSTRUCT_LIMIT),
+            observed=_open(directory, "observed.tree"),
+            contents=_open(directory, "contents"),
+            private={digest: _open(directory, f"private/{digest}") for digest in digests},
+            private_tree=_open(directory, "enclave/private.tree") if launch.private else None,
+        )
+
+
+def _require(document: bytes, measured: bytes | None, name: str) -> None:
+    if measured is None:
+        raise Malformed(f"{name}-unmeasured", f"The manifest does not measure the {name} document.")
+    if not hmac.compare_digest(sha256(document).digest(), measured):
+        raise Denied(f"{name}-changed", f"The {name} document is not the one that was measured.", _REBUILD)
+
+
+def _open(directory: int, name: str) -> int:
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError as error:
+        raise Malformed("pack-file", f"The pack's {name} cannot be read: {error.strerror}.", _REBUILD) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Malformed("pack-file", f"The pack's {name} is not a regular file.", _REBUILD)
+    return descriptor
+
+
+def _read(directory: int, name: str, limit: int) -> bytes:
+    with os.fdopen(_open(directory, name), "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise Malformed("pack-size", f"The pack's {name} has more than {limit} bytes.", _REBUILD)
+    return data
