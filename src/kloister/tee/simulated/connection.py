@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import socket
@@ -7,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from kloister.errors import KloisterError, Malformed
+from kloister.errors import KloisterError, Malformed, Misused
 from kloister.formats.protocol.frames import Decoder, encode
 from kloister.formats.protocol.tee import refusal
 from kloister.tee.simulated.identity import ROOM, Credentials, credentials
@@ -17,6 +18,7 @@ _BACKLOG = 32 * 1024 * 1024  # bytes that a peer may leave unread before it is d
 _MOST_PASSED = 128  # descriptors of one message, as in framing.py
 
 Message = dict[str, Any]
+_LOG = logging.getLogger("kloister.platform")
 
 
 class Handler(Protocol):
@@ -85,8 +87,13 @@ class Connection:
     def _ready(self, events: int) -> None:
         if self.open and events & selectors.EVENT_WRITE:  # an earlier event of the same turn may have closed it
             self._write()
-        if self.open and events & selectors.EVENT_READ:
-            self._read()
+        try:
+            if self.open and events & selectors.EVENT_READ:
+                self._read()
+        except Exception:  # noqa: BLE001 (one request must not end everyone's platform)
+            _LOG.exception("a request on the %s socket failed in a way that it should not", self._handler.what)
+            self.send(refusal(_internal()))
+            self.finish()
 
     def _read(self) -> None:
         try:
@@ -153,3 +160,7 @@ class Connection:
         for descriptor in self._passed:
             os.close(descriptor)
         self._passed = []
+
+
+def _internal() -> Misused:
+    return Misused("platform-internal", "The platform failed while it served this.", "Its log says where; report it.")

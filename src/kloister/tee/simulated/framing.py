@@ -48,7 +48,8 @@ def send(
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
     try:
         sent = sock.sendmsg([data], ancillary, socket.MSG_NOSIGNAL)
-        sock.sendall(data[sent:], socket.MSG_NOSIGNAL)
+        if sent < len(data):  # even an empty send fails where the other side has answered and closed already
+            sock.sendall(data[sent:], socket.MSG_NOSIGNAL)
     except OSError as error:
         raise Unavailable("peer-gone", f"The other side of the socket is gone: {error.strerror}.") from None
 

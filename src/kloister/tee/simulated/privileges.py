@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import os
 import resource
@@ -28,6 +29,7 @@ def become(uid: int, gid: int) -> None:
     Raises:
         Misconfigured: `platform-user`.
     """
+    load_codecs()
     try:
         _prctl(_PR_SET_KEEPCAPS, 1)
         os.setgroups([])
@@ -41,6 +43,12 @@ def become(uid: int, gid: int) -> None:
             f"The platform cannot become the user {uid}: {error.strerror}.",
             "Start it as root, or leave KLOISTER_PLATFORM_USER unset.",
         ) from None
+
+
+def load_codecs() -> None:
+    """Load what Python would load on first use: the files may be out of the new user's reach."""
+    for name in ("ascii", "idna", "utf-16-be"):
+        codecs.lookup(name)
 
 
 def _keep(capabilities: int) -> None:
