@@ -80,8 +80,9 @@ def parse_header(block: bytes) -> TarHeader:
     if kind is None:
         hint = "Sparse and multi-volume entries are not read; pack the layer again without them."
         raise Malformed("layer-entry-type", f"The entry {_shown(name)} has the unknown type {flag!r}.", hint)
-    if kind is TarKind.FILE and name.endswith(b"/"):
-        kind = TarKind.DIRECTORY  # the convention of version 7, from before there was a type for directories
+    if flag == b"\0" and name.endswith(b"/"):
+        # the convention of version 7, from before there were types; a long name that is cut here may end so, too
+        kind = TarKind.DIRECTORY
     return TarHeader(
         name,
         kind,

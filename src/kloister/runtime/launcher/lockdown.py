@@ -11,9 +11,7 @@ from kloister.formats.enclave.launch import LaunchDocument, User
 from kloister.runtime.launcher.channel import Channel
 from kloister.runtime.linux import landlock, process, seccomp
 
-DEVICES = tuple(
-    f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm", "mqueue")
-)
+ALWAYS = ("/dev", "/proc")  # what may be written there is decided by the devices' and processes' own modes
 _STREAMS = ("/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2")  # so that /dev/stdout can be opened again
 
 # include/uapi/linux/capability.h: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, NET_BIND_SERVICE
@@ -33,7 +31,7 @@ def lock_down(launch: LaunchDocument, channel: Channel) -> None:
     process.keep_capabilities(ROOT_KEEPS if user.uid == 0 else frozenset())
     become(user)
     process.no_new_privileges()
-    restrict_writes([*launch.writable, *launch.mounts.values(), *DEVICES, *_STREAMS])
+    restrict_writes([*launch.writable, *launch.mounts.values(), *ALWAYS, *_STREAMS])
     _filter_calls(channel)
     _reset_signals()
 

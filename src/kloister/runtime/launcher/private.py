@@ -10,7 +10,7 @@ from pathlib import Path
 from kloister.errors import Denied, Malformed, Unverified
 from kloister.formats.enclave.launch import Private, PrivateLayer
 from kloister.formats.enclave.private import SECRET_SIZE, layer_key, open_private_trees
-from kloister.formats.enclave.runtime import ENCLAVE_ROOT, KLOISTER_ROOT
+from kloister.formats.enclave.runtime import KLOISTER_ROOT
 from kloister.formats.enclave.tree import HOST_FILES, Entry, Kind, Tree, quote
 from kloister.formats.oci.crypt import Decryptor
 from kloister.formats.oci.tar import TarKind
@@ -43,14 +43,14 @@ def place_private(root: Root, where: Path, private: Private, keys: Mapping[str, 
             f"The policy releases no key of {SECRET_SIZE} bytes named {private.secret} for the private layers.",
             "Give the policy's service the key that was made when the image was converted.",
         )
-    sealed = _take(where / ENCLAVE_ROOT[1:] / "private.tree")
-    trees = open_private_trees(secret, sealed, len(private.layers))
+    folder = where / KLOISTER_ROOT[1:] / "private"
+    trees = open_private_trees(secret, _take(folder / "private.tree"), len(private.layers))
     entries = _checked(root, trees)
     parents = _times_of_parents(root, entries)
     _make_directories(root, entries)
     for layer, tree in zip(private.layers, trees, strict=True):
-        encrypted = where / KLOISTER_ROOT[1:] / "private" / layer.digest.removeprefix("sha256:")
-        _place_contents(root, tree, Layer(_decrypted(_take(encrypted), layer, secret), layer.media_type))
+        encrypted = _take(folder / layer.digest.removeprefix("sha256:"))
+        _place_contents(root, tree, Layer(_decrypted(encrypted, layer, secret), layer.media_type))
     _make_links(root, entries)
     _finish(root, entries, parents)
 
