@@ -14,7 +14,8 @@ from pathlib import Path
 
 from kloister.errors import Malformed, Misconfigured
 
-_FUSES_LIMIT = 64 * 1024  # bytes; fuses are a few keys
+_SECRET_LIMIT = 64 * 1024  # bytes; fuses are a few keys, an author's key is one
+_UNFINISHED = ".new"  # a secret that is being written; a killed daemon may leave one
 _BACKLOG = 64  # connections that wait to be accepted
 
 
@@ -62,17 +63,17 @@ class Store:
         store._clear()
         return store
 
-    def fuses(self, make: Callable[[], bytes]) -> bytes:
-        """The stored fuses; made, synced and renamed into place the first time, never overwritten.
+    def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """A stored secret; made, synced and renamed into place the first time, never overwritten.
 
         Raises:
-            Malformed: `fuses-size`. Misconfigured: `platform-state`.
+            Malformed: `{name}-size`. Misconfigured: `platform-state`.
         """
         try:
             with contextlib.suppress(FileNotFoundError):
-                return self._read("fuses")
-            self._write("fuses", make())
-            return self._read("fuses")
+                return self._read(name)
+            self._write(name, make())
+            return self._read(name)
         except OSError as error:
             raise _unusable(self.path, error) from None
 
@@ -126,20 +127,19 @@ class Store:
         os.close(self.directory)
 
     def _clear(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink("control.sock", dir_fd=self.directory)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink("fuses.new", dir_fd=self.directory)
+        for name in os.listdir(self.directory):  # noqa: PTH208 (pathlib lists no descriptors)
+            if name == "control.sock" or name.endswith(_UNFINISHED):
+                os.unlink(name, dir_fd=self.directory)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree("run", dir_fd=self.directory)
         os.mkdir("run", 0o700, dir_fd=self.directory)
 
     def _read(self, name: str) -> bytes:
         with os.fdopen(os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.directory), "rb") as file:
-            data = file.read(_FUSES_LIMIT + 1)
-        if not 0 < len(data) <= _FUSES_LIMIT:
+            data = file.read(_SECRET_LIMIT + 1)
+        if not 0 < len(data) <= _SECRET_LIMIT:
             raise Malformed(
-                "fuses-size",
+                f"{name}-size",
                 f"{self.path / name} is damaged.",
                 "Restore it from a copy, or begin with a new --state DIR.",
             )
@@ -147,11 +147,11 @@ class Store:
 
     def _write(self, name: str, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        with os.fdopen(os.open(f"{name}.new", flags, 0o600, dir_fd=self.directory), "wb") as file:
+        with os.fdopen(os.open(name + _UNFINISHED, flags, 0o600, dir_fd=self.directory), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(f"{name}.new", name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        os.rename(name + _UNFINISHED, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
         os.fsync(self.directory)
 
 

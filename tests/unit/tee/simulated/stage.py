@@ -232,7 +232,7 @@ def _daemon(path: Path, spawner: Spawner, uid: int, daemon_uid: int, written: in
         libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # as after the execve of a login; setuid(2) took it away
     link = SpawnerLink.fork(spawner)
     store = Store.open(path)
-    store.fuses(lambda: b"fuses of paper")
+    store.secret("fuses", lambda: b"fuses of paper")
     listener = store.listen("control.sock", 0o600)
     if daemon_uid:
         store.give_to(daemon_uid, daemon_uid)
