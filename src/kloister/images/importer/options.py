@@ -23,6 +23,7 @@ class ImportOptions:
     Attributes:
         exclude: shell patterns over absolute paths; what lies below a match is left out too.
         owner: (uid, gid) for all files; None keeps the source's.
+        owners: absolute path -> (uid, gid), for single paths that differ.
         epoch: unix seconds, SOURCE_DATE_EPOCH; no file is younger in the image. None keeps the times.
         compression: gzip level 1..9.
     """
@@ -37,6 +38,7 @@ class ImportOptions:
     stop_signal: str = ""
     exclude: tuple[str, ...] = ()
     owner: tuple[int, int] | None = None
+    owners: Mapping[bytes, tuple[int, int]] = field(default_factory=dict)
     epoch: int | None = None
     compression: int = 6
     limits: Limits = DEFAULT
@@ -60,6 +62,8 @@ class ImportOptions:
     def apply(self, header: TarHeader) -> TarHeader:
         """The header with the owner and the clamped time."""
         uid, gid = self.owner or (header.uid, header.gid)
+        if self.owners:
+            uid, gid = self.owners.get(b"/" + header.name.strip(b"/"), (uid, gid))
         mtime = max(header.mtime, 0) if self.epoch is None else max(min(header.mtime, self.epoch), 0)
         return TarHeader(header.name, header.kind, header.mode, uid, gid, header.size, mtime, header.target)
 

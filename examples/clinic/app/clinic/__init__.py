@@ -1,0 +1,1 @@
+"""A patient-risk service: one logistic model behind HTTPS."""
