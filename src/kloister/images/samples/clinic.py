@@ -21,8 +21,8 @@ _UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552: byte code that is not co
 _MARSHAL_VERSION = 2  # without back references, which follow reference counts and would not repeat
 _LEFT_OUT = (
     "test", "tests", "idlelib", "idle_test", "tkinter", "turtledemo", "turtle.py", "ensurepip", "lib2to3",
-    "site-packages", "dist-packages", "config-*", "__pycache__", "_tkinter.*", "_test*", "_ctypes_test.*", "_xxtestfuzz.*", "xxlimited*",
-    "*.whl", "*.a", "*.exe", "*.bat", "sitecustomize.py", "LICENSE.txt",
+    "site-packages", "dist-packages", "config-*", "__pycache__", "_tkinter.*", "_test*", "_ctypes_test.*",
+    "_xxtestfuzz.*", "xxlimited*", "*.whl", "*.a", "*.exe", "*.bat", "sitecustomize.py", "LICENSE.txt",
 )  # fmt: skip
 
 OPTIONS = ImportOptions(
