@@ -1,0 +1,136 @@
+"""TCB info and QE identity: strict reading of Intel's JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kloister.errors import Malformed
+from kloister.formats.dcap import QeIdentity, TcbInfo, TcbStatus
+from tests.support.evidence import Forge, code_of
+
+DOCUMENTS = Forge().documents()
+TCB_INFO, QE_IDENTITY = DOCUMENTS["tcb_info"], DOCUMENTS["qe_identity"]
+
+
+def flat() -> dict[str, Any]:
+    """The same TCB info in the form of version 2."""
+    info = json.loads(TCB_INFO)
+    del info["id"]
+    info["version"] = 2
+    for level in info["tcbLevels"]:
+        components = level["tcb"].pop("sgxtcbcomponents")
+        level["tcb"] |= {f"sgxtcbcomp{i:02d}svn": each["svn"] for i, each in enumerate(components, 1)}
+    return info  # type: ignore[no-any-return]
+
+
+def test_versions_2_and_3_say_the_same() -> None:
+    three, two = TcbInfo.parse(TCB_INFO), TcbInfo.parse(json.dumps(flat()))
+    assert (three.version, two.version, two.id) == (3, 2, "SGX")
+    assert two.levels == three.levels
+    assert (two.fmspc, two.pceid, two.evaluation_number) == (three.fmspc, three.pceid, 20)
+    assert three.issue_date == datetime(2026, 6, 15, tzinfo=UTC)
+    assert three.text == TCB_INFO
+
+
+def test_levels_are_sorted_whatever_their_order() -> None:
+    info = json.loads(TCB_INFO)
+    info["tcbLevels"].reverse()
+    assert TcbInfo.parse(json.dumps(info)).levels == TcbInfo.parse(TCB_INFO).levels
+    identity = json.loads(QE_IDENTITY)
+    low = {"tcb": {"isvsvn": 1}, "tcbDate": "2020-01-01T00:00:00Z", "tcbStatus": "Revoked", "advisoryIDs": ["A"]}
+    identity["tcbLevels"].insert(0, low)
+    levels = QeIdentity.parse(json.dumps(identity)).levels
+    assert [level.isvsvn for level in levels] == [8, 1]
+    assert levels[1].status is TcbStatus.REVOKED
+    assert levels[1].advisories == ("A",)
+
+
+def test_tdx_components_are_kept() -> None:
+    info = json.loads(TCB_INFO)
+    for level in info["tcbLevels"]:
+        level["tcb"]["tdxtcbcomponents"] = [{"svn": i} for i in range(16)]
+    assert TcbInfo.parse(json.dumps(info)).levels[0].tdx_components == tuple(range(16))
+
+
+def _level(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], object]:
+    return lambda document: change(document["tcbLevels"][0])
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda d: d.update(version=1), "tcb-info-version"),
+        (lambda d: d.update(version="3"), "tcb-info-field"),
+        (lambda d: d.update(version=True), "tcb-info-field"),
+        (lambda d: d.update(tcbType=1), "tcb-info-field"),
+        (lambda d: d.pop("id"), "tcb-info-field"),
+        (lambda d: d.update(fmspc="00"), "tcb-info-field"),
+        (lambda d: d.update(fmspc="zz0000000000"), "tcb-info-field"),
+        (lambda d: d.update(pceId=0), "tcb-info-field"),
+        (lambda d: d.update(issueDate="2026-01-01"), "tcb-info-field"),
+        (lambda d: d.update(issueDate="2026-13-01T00:00:00Z"), "tcb-info-field"),
+        (lambda d: d.update(nextUpdate=None), "tcb-info-field"),
+        (lambda d: d.update(tcbLevels={}), "tcb-info-field"),
+        (lambda d: d.update(tcbLevels=[1]), "tcb-info-field"),
+        (lambda d: d.update(tcbLevels=d["tcbLevels"] * 501), "tcb-info-field"),
+        (_level(lambda v: v.update(tcbStatus="Fine")), "tcb-info-field"),
+        (_level(lambda v: v.update(tcbStatus="TDRelaunchAdvised")), "tcb-info-field"),
+        (_level(lambda v: v.update(advisoryIDs=[1])), "tcb-info-field"),
+        (_level(lambda v: v.update(tcb=None)), "tcb-info-field"),
+        (_level(lambda v: v["tcb"].update(pcesvn=65536)), "tcb-info-field"),
+        (_level(lambda v: v["tcb"].update(pcesvn=1.5)), "tcb-info-field"),
+        (_level(lambda v: v["tcb"]["sgxtcbcomponents"].pop()), "tcb-info-field"),
+        (_level(lambda v: v["tcb"]["sgxtcbcomponents"][0].update(svn=256)), "tcb-info-field"),
+        (_level(lambda v: v["tcb"]["sgxtcbcomponents"][0].update(svn=-1)), "tcb-info-field"),
+    ],
+)
+def test_unfit_tcb_info_is_malformed(change: Callable[[dict[str, Any]], object], code: str) -> None:
+    info = json.loads(TCB_INFO)
+    assert code_of(lambda: TcbInfo.parse(json.dumps(info))) == "accepted"
+    change(info)
+    assert code_of(lambda: TcbInfo.parse(json.dumps(info))) == code
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda d: d.update(version=1), "qe-identity-version"),
+        (lambda d: d.update(miscselect="0"), "qe-identity-field"),
+        (lambda d: d.update(mrsigner="00"), "qe-identity-field"),
+        (lambda d: d.update(isvprodid=70000), "qe-identity-field"),
+        (_level(lambda v: v.update(tcbStatus="SWHardeningNeeded")), "qe-identity-field"),
+        (_level(lambda v: v["tcb"].pop("isvsvn")), "qe-identity-field"),
+    ],
+)
+def test_unfit_qe_identity_is_malformed(change: Callable[[dict[str, Any]], object], code: str) -> None:
+    identity = json.loads(QE_IDENTITY)
+    assert code_of(lambda: QeIdentity.parse(json.dumps(identity))) == "accepted"
+    change(identity)
+    assert code_of(lambda: QeIdentity.parse(json.dumps(identity))) == code
+
+
+def test_masks_are_read_in_their_orders() -> None:
+    identity = json.loads(QE_IDENTITY) | {"miscselect": "00000001", "attributes": "11000000000000000000000000000080"}
+    read = QeIdentity.parse(json.dumps(identity))
+    assert read.miscselect == 1
+    assert (read.attributes[0], read.attributes[15]) == (0x11, 0x80)
+
+
+@pytest.mark.parametrize("text", ["", "1", "{", "[]", '{"version":3,"version":3}', "\ud800", "[" * 10_000])
+def test_what_is_no_object_is_malformed(text: str) -> None:
+    assert code_of(lambda: TcbInfo.parse(text)) in ("tcb-info-json", "tcb-info-field")
+
+
+@given(st.integers(0, len(TCB_INFO) - 1), st.sampled_from([*list('0z"{}[],:- '), ""]))
+def test_a_damaged_document_is_malformed_or_read(at: int, put: str) -> None:
+    damaged = TCB_INFO[:at] + put + TCB_INFO[at + 1 :]
+    with contextlib.suppress(Malformed):
+        assert TcbInfo.parse(damaged).text == damaged

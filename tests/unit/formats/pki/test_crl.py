@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kloister.errors import Malformed
+from kloister.formats.pki import Crl
+from kloister.simulator.pki import SimulatedPki, revocation_list
+from tests.support.evidence import NOW, SEED, code_of
+
+PKI = SimulatedPki.derive(SEED)
+START = NOW.replace(minute=0)
+DER = revocation_list(PKI.ca, START, START + timedelta(days=30), (5, 7))
+PEM = b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(DER) + b"-----END X509 CRL-----\n"
+
+
+@pytest.mark.parametrize("form", [DER, DER.hex().encode(), DER.hex().upper().encode() + b"\n", PEM])
+def test_all_three_forms_are_read(form: bytes) -> None:
+    crl = Crl.parse(form)
+    assert crl.revoked == {5, 7}
+    assert crl.issuer == PKI.ca.certificate.subject
+    assert (crl.this_update, crl.next_update) == (START, START + timedelta(days=30))
+    crl.check_signed_by(PKI.ca.certificate.public_key, "some-code", "the list")
+    assert code_of(lambda: crl.check_signed_by(PKI.root.certificate.public_key, "some-code", "x")) == "some-code"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"0", b"hello", b"30", DER[:-1], DER + b"\0", PEM[:-30], DER.hex().encode()[:-1]]
+)
+def test_what_is_no_list_is_malformed(data: bytes) -> None:
+    assert code_of(lambda: Crl.parse(data)) == "crl-syntax"
+
+
+def test_a_huge_list_is_not_read() -> None:
+    assert code_of(lambda: Crl.parse(bytes(5 << 20))) == "crl-size"
+
+
+def test_lists_that_mean_something_else_are_malformed() -> None:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CA")])
+    plain = x509.CertificateRevocationListBuilder(name, START, START + timedelta(days=1))
+    delta = plain.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+    key, other = PKI.ca.key, ec.generate_private_key(ec.SECP384R1())
+    assert code_of(lambda: Crl.parse(plain.sign(key, hashes.SHA256()).public_bytes(Encoding.DER))) == "accepted"
+    assert code_of(lambda: Crl.parse(delta.sign(key, hashes.SHA256()).public_bytes(Encoding.DER))) == "crl-extension"
+    signed = plain.sign(other, hashes.SHA384()).public_bytes(Encoding.DER)
+    assert code_of(lambda: Crl.parse(signed)) == "crl-algorithm"
+
+
+def test_a_list_without_an_end_is_malformed() -> None:
+    # cryptography cannot build one: take nextUpdate (tag, length, 13 characters) out and mend the lengths
+    next_update = b"\x17\x0d" + (START + timedelta(days=30)).strftime("%y%m%d%H%M%SZ").encode()
+    at = DER.index(next_update)
+    assert at > 0
+    bare = bytearray(DER[:at] + DER[at + len(next_update) :])
+    for offset in (2, 6):  # outer sequence and tbsCertList, both with two length bytes
+        size = int.from_bytes(bare[offset : offset + 2], "big") - len(next_update)
+        bare[offset : offset + 2] = size.to_bytes(2, "big")
+    assert code_of(lambda: Crl.parse(bytes(bare))) == "crl-syntax"
+
+
+@given(st.integers(0, len(DER) - 1), st.integers(0, 7))
+def test_a_flipped_bit_is_malformed_or_breaks_the_signature(at: int, bit: int) -> None:
+    damaged = bytearray(DER)
+    damaged[at] ^= 1 << bit
+    try:
+        crl = Crl.parse(bytes(damaged))
+    except Malformed:
+        return
+    assert code_of(lambda: crl.check_signed_by(PKI.ca.certificate.public_key, "some-code", "x")) == "some-code"
+
+
+def test_dates_are_aware() -> None:
+    assert Crl.parse(DER).this_update.tzinfo == UTC
+    assert Crl.parse(DER).this_update < datetime(2027, 1, 1, tzinfo=UTC)
