@@ -7,8 +7,9 @@ from typing import Final
 from kloister.errors import Malformed
 from kloister.formats.sgx import PAGE_SIZE, Flag, Misc, PageFlag, Run, Secs, Tcs
 
+# Plain integers: the complement of an IntFlag has only the bits that the flag knows, and would let others pass.
 # A SIGSTRUCT with KSS fields needs the flag; CET and AEX-Notify are not modelled.
-FLAGS: Final = Flag.DEBUG | Flag.MODE64BIT | Flag.PROVISIONKEY | Flag.EINITTOKEN | Flag.KSS
+FLAGS: Final = int(Flag.DEBUG | Flag.MODE64BIT | Flag.PROVISIONKEY | Flag.EINITTOKEN | Flag.KSS)
 MISC: Final = int(Misc.EXINFO)
 _MAX_SIZE: Final = 1 << 47  # bytes: what a user process can address
 _LEGACY: Final = 0x3  # x87 and SSE must be on
@@ -16,7 +17,7 @@ _LEGACY: Final = 0x3  # x87 and SSE must be on
 _XSAVE: Final = ((0x3, 576), (0x4, 832), (0x18, 1088), (0xE0, 2688), (0x200, 2696), (0x60000, 11008))
 _GPRSGX: Final = 184  # bytes (SDM 3D, 35.9.2)
 _EXINFO: Final = 16  # bytes (SDM 3D, 35.9.3)
-_RWX: Final = PageFlag.R | PageFlag.W | PageFlag.X
+_RWX: Final = int(PageFlag.R | PageFlag.W | PageFlag.X)
 
 
 def check_secs(secs: Secs, xfrm: int) -> None:

@@ -13,8 +13,9 @@ from kloister.formats.sgx import Attributes, Flag, KeyName, KeyPolicy, KeyReques
 from kloister.formats.wire import Writer
 from kloister.simulator.fuses import Fuses
 
-_KSS_POLICY: Final = KeyPolicy.NOISVPRODID | KeyPolicy.CONFIGID | KeyPolicy.ISVFAMILYID | KeyPolicy.ISVEXTPRODID
-_ALL_POLICY: Final = _KSS_POLICY | KeyPolicy.MRENCLAVE | KeyPolicy.MRSIGNER
+# Plain integers: the complement of an IntFlag has only the bits that the flag knows, and would let others pass.
+_KSS_POLICY: Final = int(KeyPolicy.NOISVPRODID | KeyPolicy.CONFIGID | KeyPolicy.ISVFAMILYID | KeyPolicy.ISVEXTPRODID)
+_ALL_POLICY: Final = _KSS_POLICY | int(KeyPolicy.MRENCLAVE | KeyPolicy.MRSIGNER)
 _PRIVILEGE: Final = {
     KeyName.EINITTOKEN: Flag.EINITTOKEN,
     KeyName.PROVISION: Flag.PROVISIONKEY,

@@ -171,6 +171,6 @@ class SimulatedPlatform:
 
 def _secs(size: int, sigstruct: Sigstruct, *, debug: bool) -> Secs:
     """The attributes that the author signed, but for DEBUG, which is the host's to ask for."""
-    flags = sigstruct.attributes.flags & ~Flag.DEBUG | (Flag.DEBUG if debug else 0)
+    flags = sigstruct.attributes.flags & ~int(Flag.DEBUG) | (Flag.DEBUG if debug else 0)
     attributes = Attributes(flags, sigstruct.attributes.xfrm)
     return Secs(size=size, attributes=attributes, miscselect=sigstruct.miscselect)

@@ -18,7 +18,7 @@ from kloister.simulator.pce import ProvisioningCertificationEnclave
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256 (FIPS 186-4, D.1.2.3)
 _AUTH_DATA: Final = bytes(range(32))  # as Intel's QE has it
 _SEED: Final = 40  # bytes: 320 bits, so that the reduction leaves no bias (FIPS 186-5, A.2.1)
-_SEAL_MASK: Final = Attributes((1 << 64) - 1 & ~Flag.MODE64BIT, 0)
+_SEAL_MASK: Final = Attributes((1 << 64) - 1 & ~int(Flag.MODE64BIT), 0)
 _QE_ID_LABEL: Final = b"\0QE_ID_DER".ljust(14, b"\0") + b"\x00\x80"
 _ATT_LABEL: Final = b"QE_ATT_DER".ljust(13, b"\0") + b"\x01\x40"
 _V3: Final = 3
