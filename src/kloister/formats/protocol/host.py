@@ -11,6 +11,7 @@ from kloister.formats.protocol import typed
 _WHAT = "host"
 _SLOTS = 256  # slot values of one enclave
 _SLOT_LENGTH = 64 * 1024  # characters of one value: an environment variable's customary bound
+_NAME = 256  # characters of a slot's or mount's name
 _ARGUMENTS = 4096  # arguments of one command line
 
 
@@ -65,4 +66,7 @@ def _arguments(message: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def _texts(message: Mapping[str, Any], name: str, length: int) -> dict[str, str]:
     value = typed.mapping(message, name, _WHAT, _SLOTS)
-    return {key: typed.text(value, key, f"{_WHAT}-{name}", length) for key in value}
+    return {
+        typed.text({name: key}, name, _WHAT, _NAME): typed.text({name: item}, name, _WHAT, length)
+        for key, item in value.items()
+    }
