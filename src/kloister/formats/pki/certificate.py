@@ -12,20 +12,19 @@ from types import MappingProxyType
 from typing import Self, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
 from kloister.errors import Malformed
 from kloister.formats.pki.signature import check_signature
+from kloister.formats.pki.unreadable import UNREADABLE
 
 MAX_SIZE = 16 * 1024  # bytes of one certificate; a PCK certificate has about 1300
 MAX_CHAIN = 8  # certificates in one PEM text; Intel's chains have three
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END CERTIFICATE-----")
 _BETWEEN = b" \t\r\n\0"  # the chain in a quote is often NUL-terminated (DCAP, certification data 5)
 Value = TypeVar("Value", bound=x509.ExtensionType)
-_UNREADABLE = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.DuplicateExtension, UserWarning)
 _KNOWN_CRITICAL = {
     x509.BasicConstraints.oid,
     x509.KeyUsage.oid,
@@ -72,7 +71,7 @@ class Certificate:
             raise Malformed("certificate-size", f"A certificate of {len(der)} bytes; at most {MAX_SIZE} are read.")
         try:
             return cls._read(x509.load_der_x509_certificate(der), der)
-        except _UNREADABLE:
+        except UNREADABLE:
             raise Malformed("certificate-syntax", "A certificate is not well-formed X.509.") from None
 
     @classmethod

@@ -10,17 +10,16 @@ from datetime import datetime
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from kloister.errors import Malformed
 from kloister.formats.pki.signature import check_signature
+from kloister.formats.pki.unreadable import UNREADABLE
 
 MAX_SIZE = 4 * 1024 * 1024  # bytes; Intel's largest has some kilobytes
 _PEM = re.compile(rb"\s*-----BEGIN X509 CRL-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END X509 CRL-----\s*")
 _SEQUENCE = b"\x30"
-_UNREADABLE = (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.DuplicateExtension, UserWarning)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +44,7 @@ class Crl:
             raise Malformed("crl-size", f"A revocation list of {len(data)} bytes; at most {MAX_SIZE} are read.")
         try:
             return cls._read(x509.load_der_x509_crl(_der(data)))
-        except _UNREADABLE:
+        except UNREADABLE:
             raise Malformed("crl-syntax", "A revocation list is not well-formed DER, hexadecimal or PEM.") from None
 
     @classmethod
