@@ -8,7 +8,7 @@ from typing import Self
 from kloister.errors import Unavailable
 from kloister.formats.protocol import tee
 from kloister.formats.protocol.frames import TEE_LIMIT
-from kloister.tee.simulated.framing import Reader, close_all, send
+from kloister.tee.simulated.framing import Reader, ask, close_all
 
 INHERITED = 3  # the descriptor at which an enclave's first process finds its processor
 _PATIENCE = 30.0  # seconds; the platform answers within milliseconds unless it builds a large enclave just now
@@ -76,7 +76,7 @@ class Device:
         self.close()
 
     def _ask(self, request: tee.Request, name: str) -> bytes:
-        send(self._sock, request.build(), limit=TEE_LIMIT)
+        ask(self._sock, request.build(), limit=TEE_LIMIT)
         received = self._reader.receive()
         if received is None:
             raise _gone()

@@ -12,7 +12,7 @@ from kloister.errors import Unavailable
 from kloister.formats.protocol import events, platform, typed
 from kloister.formats.protocol.host import Host
 from kloister.formats.protocol.tee import raise_refusal
-from kloister.tee.simulated.framing import Reader, close_all, send
+from kloister.tee.simulated.framing import Reader, ask, close_all, send
 
 _PATIENCE = 60.0  # seconds for a question; the daemon is one thread and may be building an enclave
 _WHAT = "platform"
@@ -74,7 +74,7 @@ class PlatformClient:
             opened.extend(_directory(Path(request.host.mounts[name]), "mount") for name in request.mounts)
             sock = self._connect()
             try:
-                send(sock, request.build(), [opened[0], *stdio, *opened[1:]])
+                ask(sock, request.build(), [opened[0], *stdio, *opened[1:]])
             except BaseException:
                 sock.close()
                 raise
@@ -85,7 +85,7 @@ class PlatformClient:
     def _ask(self, request: platform.Plain | platform.QuoteContent, name: str) -> dict[str, Any]:
         with self._connect() as sock:
             sock.settimeout(_PATIENCE)
-            send(sock, request.build())
+            ask(sock, request.build())
             received = Reader(sock, _WHAT).receive()
         if received is None:
             raise Unavailable("peer-gone", "The platform closed the connection without an answer.", "Try again.")

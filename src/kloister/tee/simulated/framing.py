@@ -6,6 +6,7 @@ The daemon never blocks; its connections are in `connection.py`.
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import socket
 from collections.abc import Iterable, Mapping
@@ -54,6 +55,18 @@ def send(
         raise Unavailable("peer-gone", f"The other side of the socket is gone: {error.strerror}.") from None
 
 
+def ask(
+    sock: socket.socket, message: Mapping[str, Any], passed: Iterable[int] = (), limit: int = CONTROL_LIMIT
+) -> None:
+    """Send a request whose answer is read next, even where the other side has refused and closed by now.
+
+    Raises:
+        Misused: `frame-size`.
+    """
+    with contextlib.suppress(Unavailable):  # what is left to read says why; if nothing is, reading says so
+        send(sock, message, passed, limit)
+
+
 class Reader:
     """Receives frames one after another from a blocking socket.
 
@@ -95,7 +108,8 @@ class Reader:
     def _fill(self) -> bool:
         space = socket.CMSG_SPACE(MAX_DESCRIPTORS * _INT)
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(_CHUNK, space, socket.MSG_CMSG_CLOEXEC)
+            wanted = min(_CHUNK, self._decoder.missing)
+            data, ancillary, _, _ = self._sock.recvmsg(wanted, space, socket.MSG_CMSG_CLOEXEC)
         except TimeoutError:
             raise Unavailable("peer-silent", "The other side of the socket did not answer in time.") from None
         except OSError as error:

@@ -58,5 +58,5 @@ class Platform(Protocol):
 class Spawner(Protocol):
     """Serves `formats.protocol.spawner` over a stream socket until it ends; runs in a child that never saw a key."""
 
-    def __call__(self, sock: socket.socket) -> None:
+    def __call__(self, sock: socket.socket, /) -> None:
         """Serve; return when the daemon closed its end."""
