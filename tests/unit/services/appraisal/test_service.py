@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from kloister.formats.dcap import TcbStatus
+from kloister.formats.sgx import Attributes
+from kloister.services.appraisal import OPERATOR_NAMED, Appraisal, appraise, parse_collateral, parse_root, parse_time
+from kloister.simulator.documents import TcbStage
+from kloister.trust.policy.appraisal import AppraisalPolicy
+from kloister.trust.verifier import INTEL_ROOT, Collateral
+from tests.support.evidence import ENCLAVE, NOW, Forge, code_of
+from tests.support.paths import vectors
+
+FORGE = Forge()
+KEYS = ["genuine", "verdict", "tee", "tcb_status", "advisories", "tcb_date", "fmspc", "claims", "simulated"]
+
+
+def judged(
+    forge: Forge = FORGE, stage: TcbStage | None = None, policy: AppraisalPolicy | None = OPERATOR_NAMED
+) -> dict[str, Any]:
+    parts = Collateral.from_json(forge.documents(stage))
+    document = appraise(forge.quote(), parts, [FORGE.root], NOW, policy).as_json()
+    return json.loads(json.dumps(document))  # type: ignore[no-any-return]
+
+
+def test_accepted_evidence_has_no_reason() -> None:
+    document = judged()
+    assert list(document) == KEYS
+    assert (document["genuine"], document["verdict"], document["tee"]) == (True, "accept", "sgx")
+    assert (document["tcb_status"], document["advisories"]) == ("UpToDate", [])
+    assert document["tcb_date"] == "2026-01-01T00:00:00Z"
+    assert document["fmspc"] == FORGE.pki.fmspc.hex()
+    assert document["claims"]["mrenclave"] == "11" * 32
+    assert document["simulated"] is True
+
+
+def test_the_policy_rejects_what_is_genuine() -> None:
+    stage = TcbStage(status=TcbStatus.OUT_OF_DATE, advisories=("INTEL-SA-00001",))
+    document = judged(stage=stage)
+    assert list(document) == [*KEYS, "reason"]
+    assert (document["genuine"], document["verdict"], document["tcb_status"]) == (True, "reject", "OutOfDate")
+    assert document["advisories"] == ["INTEL-SA-00001"]
+    assert set(document["reason"]) == {"code", "text", "hint"}
+    assert document["reason"]["code"] == "tcb-not-accepted"
+    assert document["claims"]["isvsvn"] == 3
+
+
+def test_without_a_policy_genuine_is_enough() -> None:
+    debug = replace(FORGE, enclave=replace(ENCLAVE, attributes=Attributes(0x07, 0xE7)))
+    stage = TcbStage(status=TcbStatus.OUT_OF_DATE)
+    assert judged(debug, stage)["verdict"] == "reject"
+    assert judged(debug, stage, None)["verdict"] == "accept"
+
+
+def test_revoked_is_not_genuine_but_its_status_is_said() -> None:
+    for policy in (None, OPERATOR_NAMED):
+        document = judged(stage=TcbStage(status=TcbStatus.REVOKED, advisories=("A",)), policy=policy)
+        assert (document["genuine"], document["verdict"], document["tcb_status"]) == (False, "reject", "Revoked")
+        assert (document["advisories"], document["reason"]["code"]) == (["A"], "tcb-revoked")
+        assert document["claims"] is None
+
+
+def test_of_evidence_that_is_not_genuine_nothing_is_repeated() -> None:
+    parts = Collateral.from_json(FORGE.documents())
+    document = appraise(FORGE.quote(), parts, [INTEL_ROOT], NOW, None).as_json()
+    assert (document["genuine"], document["verdict"], document["tee"]) == (False, "reject", "sgx")
+    assert document["reason"]["code"] == "root-untrusted"
+    assert document["claims"] is document["tcb_status"] is document["fmspc"] is document["simulated"] is None
+    empty = appraise(b"", parts, [INTEL_ROOT], NOW, None)
+    assert empty == Appraisal(genuine=False, accepted=False, reason=empty.reason)
+    assert empty.as_json()["reason"]["code"] == "evidence-empty"
+
+
+def test_a_tdx_quote_is_named_for_what_it_is() -> None:
+    quote = vectors("evidence", "teepot-tdx-1", "quote.bin").read_bytes()
+    document = appraise(quote, Collateral.from_json(FORGE.documents()), [INTEL_ROOT], NOW, None).as_json()
+    assert (document["tee"], document["reason"]["code"]) == ("tdx", "tee-not-supported")
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("1768435200", datetime(2026, 1, 15, tzinfo=UTC)),
+        ("2026-01-15T00:00:00Z", datetime(2026, 1, 15, tzinfo=UTC)),
+        ("2026-01-15", datetime(2026, 1, 15, tzinfo=UTC)),
+        ("2026-01-15T02:00:00+02:00", datetime(2026, 1, 15, tzinfo=UTC)),
+    ],
+)
+def test_times_are_read(text: str, instant: datetime) -> None:
+    assert parse_time(text) == instant
+    assert parse_time(text).tzinfo == UTC
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "1e9", "999999999999", "0001-01-01T00:00:00+23:00", "٣"])
+def test_what_is_no_time_is_malformed(text: str) -> None:
+    assert code_of(lambda: parse_time(text)) == "time-syntax"
+
+
+def test_roots_are_read_in_der_and_pem() -> None:
+    root = FORGE.pki.root.certificate
+    assert parse_root(root.der) == parse_root(b"\n" + root.pem().encode()) == FORGE.root
+    assert code_of(lambda: parse_root(FORGE.pki.pck_chain_pem().encode())) == "root-pem"
+    assert code_of(lambda: parse_root(b"")) == "certificate-syntax"
+
+
+def test_collateral_is_read() -> None:
+    assert parse_collateral(json.dumps(FORGE.documents()).encode()) == Collateral.from_json(FORGE.documents())
+    assert code_of(lambda: parse_collateral(b"{")) == "collateral-json"
+    assert code_of(lambda: parse_collateral(b"[]")) == "collateral-field"
