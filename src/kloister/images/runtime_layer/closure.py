@@ -14,8 +14,8 @@ from pathlib import Path
 
 from kloister.errors import Misconfigured
 
-# Codecs that C code imports by name: host names of sockets and TLS, byte strings of HTTP; and the path landmark.
-ALWAYS = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "os")
+# Codecs that are imported by name: of host names, TLS, byte strings of HTTP, canonical JSON; and the path landmark.
+ALWAYS = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.utf_16_be", "os")
 # In `sys.modules`, but never loaded from a file under this name.
 _ALIASES = frozenset({"__main__", "importlib._bootstrap", "importlib._bootstrap_external"})
 _NEEDED_PACKAGES = ("kloister", "cryptography", "_cffi_backend")

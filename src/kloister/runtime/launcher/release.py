@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401 -- X25519 loads it late; here the layer's closure sees it
+
 from kloister import entropy
 from kloister.client.release import Patience, Purpose, request_release
 from kloister.errors import Misconfigured
