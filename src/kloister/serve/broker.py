@@ -1,0 +1,181 @@
+"""The broker as a process: keys, storage, collateral and the listeners put together."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import ssl
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from kloister import clock, entropy
+from kloister.errors import Misconfigured
+from kloister.serve.state import State
+from kloister.services.broker import keys, listeners
+from kloister.services.broker.admin import admin_app
+from kloister.services.broker.appraiser import CachingAppraiser
+from kloister.services.broker.listeners import CertificateProtocol, Listener, OwnerProtocol, TimelyProtocol
+from kloister.services.broker.release import ReleaseDesk
+from kloister.services.broker.rest import release_app
+from kloister.services.broker.service import Administration
+from kloister.services.broker.settings import Settings
+from kloister.services.broker.vault import Vault
+from kloister.services.storage.sqlite import SqliteStorage
+from kloister.tee.simulated.client import PlatformClient
+from kloister.trust.verifier import Collateral, Root
+
+ADMIN_HOST = "kloister"  # the value of Host on the Unix socket
+_RENEWAL_SECONDS = 6 * 3600.0  # between looks at the server certificate
+LOG = logging.getLogger("kloister.broker")
+
+
+class PlatformSource:
+    """Collateral and root of the simulated platform beside this broker: the one root that it admits."""
+
+    def __init__(self, control: Path) -> None:
+        self._client = PlatformClient(control)
+
+    def collateral(self) -> Collateral:
+        """The platform's collateral now."""
+        return Collateral.from_json(self._client.collateral())
+
+    def roots(self) -> Sequence[Root]:
+        """The platform's root."""
+        return [Root.from_der(self._client.root())]
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Administration over mutual TLS.
+
+    Attributes:
+        address: `HOST:PORT` to listen at.
+        name: the name that clients use, in the certificate and in Host.
+    """
+
+    address: str
+    name: str
+
+
+def run(root: Path, address: str, remote: Remote | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        root: the state directory.
+        address: `HOST:PORT` of the release interface.
+        remote: administration over mutual TLS, if wanted.
+
+    Raises:
+        Misconfigured: `port-in-use`, `listen-address`, `broker-running`, `root-key-missing`, `key-*`, `storage-*`.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+    )
+    directory = _private(State(root).broker)
+    with _lock(directory):
+        broker = _Broker(State(root), address, remote)
+        try:
+            asyncio.run(broker.serve())
+        finally:
+            broker.close()
+
+
+class _Broker:
+    """One running broker; made in the order in which things can go wrong for the operator."""
+
+    def __init__(self, state: State, address: str, remote: Remote | None) -> None:
+        directory, self._now = state.broker, clock.now()
+        self._directory = directory
+        self._public = listeners.bind_tcp(address)
+        self._host = address.rpartition(":")[0].strip("[]")
+        self._authority = keys.authority(directory, "ca", "Kloister broker", self._now, entropy.draw)
+        self._renew(self._now)
+        self._context = listeners.server_context(directory / "tls.pem", directory / "tls.key")
+        vault = Vault(keys.root_key(directory, entropy.draw), entropy.draw)
+        self._storage = SqliteStorage(directory / "broker.db")
+        settings = Settings(simulated=True)  # it admits the root of the simulated platform beside it
+        appraiser = CachingAppraiser(PlatformSource(state.control))
+        desk = ReleaseDesk(self._storage, vault, appraiser, keys.key_hash(directory / "tls.key"), settings)
+        self._administration = Administration(self._storage, vault, settings)
+        self._listeners = [Listener(release_app(desk), self._public, TimelyProtocol, self._context)]
+        if remote is not None:
+            self._listeners.append(self._remote(remote))
+        app = admin_app(self._administration, [ADMIN_HOST])
+        # last: whoever finds this socket finds a broker that is ready
+        self._listeners.append(Listener(app, listeners.bind_unix(state.admin), OwnerProtocol, None))
+
+    def _renew(self, now: datetime) -> bool:
+        names = list(dict.fromkeys(["kloister-broker", "localhost", "127.0.0.1", "::1", self._host]))
+        names = [name for name in names if name not in ("0.0.0.0", "::")]  # noqa: S104  left out, not bound
+        return keys.leaf(self._directory, "tls", self._authority, names, now, entropy.draw)
+
+    def _remote(self, remote: Remote) -> Listener:
+        now, directory = self._now, self._directory
+        keys.leaf(directory, "admin-tls", self._authority, [remote.name], now, entropy.draw)
+        clients = keys.authority(directory, "admin-ca", "Kloister administrators", now, entropy.draw)
+        keys.leaf(directory, "admin-client", clients, ["owner"], now, entropy.draw)
+        context = listeners.server_context(
+            directory / "admin-tls.pem", directory / "admin-tls.key", directory / "admin-ca.pem"
+        )
+        port = remote.address.rpartition(":")[2]
+        app = admin_app(self._administration, [remote.name, f"{remote.name}:{port}"])
+        return Listener(app, listeners.bind_tcp(remote.address), CertificateProtocol, context)
+
+    async def serve(self) -> None:
+        """Listen on everything until a signal comes."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        renewal = asyncio.create_task(self._keep_fresh(self._context))
+        LOG.info("serving; this instance is declared simulated: it admits a simulated platform's root")
+        try:
+            await asyncio.gather(*(listener.listen() for listener in self._listeners))
+        finally:
+            renewal.cancel()
+
+    def close(self) -> None:
+        """Let go of the database and of the socket's name."""
+        self._storage.close()
+        (self._directory / "admin.sock").unlink(missing_ok=True)
+
+    def _stop(self) -> None:
+        for listener in self._listeners:
+            listener.should_exit = True
+
+    async def _keep_fresh(self, context: ssl.SSLContext) -> None:
+        while True:
+            await asyncio.sleep(_RENEWAL_SECONDS)
+            try:
+                if self._renew(clock.now()):
+                    context.load_cert_chain(self._directory / "tls.pem", self._directory / "tls.key")
+                    LOG.info("the server certificate was renewed")
+            except (OSError, Misconfigured) as error:
+                LOG.warning("the server certificate could not be renewed: %s", error)
+
+
+def _private(directory: Path) -> Path:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_uid != os.geteuid():
+        raise Misconfigured("state-owner", f"{directory} belongs to another user.", "Choose another with --state.")
+    directory.chmod(0o700)
+    return directory
+
+
+def _lock(directory: Path) -> IO[bytes]:
+    """The lock of the broker's directory; the kernel drops it with the process, however that ends."""
+    file = (directory / "lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise Misconfigured(
+            "broker-running", f"A broker serves {directory} already.", "Stop it with `kloister down` first."
+        ) from None
+    return file

@@ -1,0 +1,181 @@
+"""Sockets, and who may speak on them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import ssl
+import struct
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from kloister.errors import Misconfigured
+
+FIRST_REQUEST_SECONDS = 20.0  # a connection that has asked nothing by then is closed
+MAX_CONNECTIONS = 512  # of one listener; the next ones get 503
+MAX_HEAD = 16 * 1024  # bytes of a request's line and headers
+_UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
+_FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class TimelyProtocol(H11Protocol):
+    """HTTP/1.1 whose first request must come in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Accept the connection and start the clock."""
+        super().connection_made(transport)
+        self._first = self.loop.call_later(FIRST_REQUEST_SECONDS, self._hurry)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._first.cancel()
+        super().connection_lost(exc)
+
+    def _hurry(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+
+class OwnerProtocol(TimelyProtocol):
+    """HTTP on a Unix socket for processes of this user and of root: asked of the kernel, not of the message."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Look at SO_PEERCRED before anything is read."""
+        super().connection_made(transport)
+        uid = peer_uid(transport.get_extra_info("socket"))
+        self.client = (f"uid:{uid}", 0)
+        if uid not in (os.geteuid(), 0):
+            transport.write(_FORBIDDEN)
+            transport.close()
+
+
+class CertificateProtocol(TimelyProtocol):
+    """HTTP over mutual TLS: the client is who its certificate names."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Take the name from the certificate that the handshake verified."""
+        super().connection_made(transport)
+        certificate = transport.get_extra_info("peercert") or {}
+        names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+        self.client = (f"cn:{names[0] if names else 'unnamed'}", 0)
+
+
+def peer_uid(sock: Any) -> int:
+    """The user id of the process at the other end of a connected Unix socket."""
+    uid: int = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1]
+    return uid
+
+
+def bind_tcp(address: str) -> socket.socket:
+    """A socket bound to `HOST:PORT` or `[IPV6]:PORT`.
+
+    Raises:
+        Misconfigured: `listen-address`, `port-in-use`.
+    """
+    host, colon, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004  u16
+        raise Misconfigured("listen-address", f"{address} is not HOST:PORT.", "For instance 127.0.0.1:7443.")
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise Misconfigured("listen-address", f"{address}: {error.strerror}.", "Choose another address.") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(target)
+        sock.listen(1024)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Misconfigured(
+                "port-in-use",
+                f"Another program listens at {address} already [port-in-use].",
+                f"Choose another address, or see who it is: ss -ltnp 'sport = :{port}'",
+            ) from None
+        raise Misconfigured("listen-address", f"{address}: {error.strerror}.", "Choose another address.") from None
+    sock.setblocking(False)
+    return sock
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """A Unix socket of mode 0600; one that a killed process left behind is replaced.
+
+    The caller holds the lock of the state directory, so that nobody listens there.
+    """
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    before = os.umask(0o177)
+    try:
+        # by way of the descriptor: a path may be longer than the 107 bytes that sun_path takes (unix(7))
+        sock.bind(f"/proc/self/fd/{directory}/{path.name}")
+        sock.listen(128)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+        os.close(directory)
+    sock.setblocking(False)
+    return sock
+
+
+class Listener(uvicorn.Server):
+    """One interface on one socket; signals are left to the process.
+
+    Args:
+        app: what answers.
+        sock: a listening socket.
+        protocol: who may speak.
+        context: TLS, or None on a Unix socket.
+    """
+
+    def __init__(
+        self, app: ASGIApp, sock: socket.socket, protocol: type[H11Protocol], context: ssl.SSLContext | None
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # a header must not say who the peer is
+                server_header=False,
+                limit_concurrency=MAX_CONNECTIONS,
+                timeout_graceful_shutdown=3,
+                h11_max_incomplete_event_size=MAX_HEAD,
+                ssl_context_factory=None if context is None else lambda _config, _default: context,
+            )
+        )
+        self._sock = sock
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the process's signal handlers alone."""
+        yield
+
+    async def listen(self) -> None:
+        """Serve until `should_exit` is set."""
+        await self.serve(sockets=[self._sock])
+
+
+def server_context(certificate: Path, key: Path, clients: Path | None = None) -> ssl.SSLContext:
+    """TLS 1.3 with the certificate; with `clients`, only for holders of certificates under that authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(certificate, key)
+    if clients is not None:
+        context.load_verify_locations(clients)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
