@@ -63,8 +63,8 @@ def run(state: Path, ready: Callable[[], None] = lambda: None) -> None:
 
 def _compose(store: Store, link: SpawnerLink, epc: int, user: tuple[int, int] | None) -> Daemon:
     try:
-        fuses = Fuses.parse(store.secret("fuses", _new_fuses))
-        platform = SimulatedPlatform(fuses, entropy.draw(_KEYID), epc, author=_Author(store))
+        fuses = fuses_of(store)
+        platform = SimulatedPlatform(fuses, entropy.draw(_KEYID), epc, author=Author(store))
         listener = store.listen("control.sock", 0o600)
         if user is not None:
             store.give_to(*user)
@@ -77,11 +77,16 @@ def _compose(store: Store, link: SpawnerLink, epc: int, user: tuple[int, int] | 
         raise
 
 
+def fuses_of(store: Store) -> Fuses:
+    """The fuses of a store, made the first time. Raises `Malformed` (`fuses-*`)."""
+    return Fuses.parse(store.secret("fuses", _new_fuses))
+
+
 def _new_fuses() -> bytes:
     return Fuses.create(entropy.draw(Fuses.ENTROPY)).build()
 
 
-class _Author:
+class Author:
     """Signs the enclaves of `quoteContent`: a key of this platform, made when it is first wanted."""
 
     def __init__(self, store: Store) -> None:
@@ -89,6 +94,7 @@ class _Author:
         self._key: rsa.RSAPrivateKey | None = None
 
     def __call__(self, data: bytes) -> tuple[int, int, int]:
+        """Exponent, modulus and RSASSA-PKCS1-v1_5 signature over SHA-256 of `data`."""
         key = self._load()
         numbers = key.public_key().public_numbers()
         signature = key.sign(data, padding.PKCS1v15(), hashes.SHA256())
