@@ -41,6 +41,16 @@ class Decoder:
         """Whether no part of an unfinished frame is held."""
         return not self._held
 
+    @property
+    def missing(self) -> int:
+        """Bytes up to the end of what is known of the present frame: its length, then its body.
+
+        Who reads no more than this never gets a part of the next frame, nor the descriptors that come with that.
+        """
+        if len(self._held) < _PREFIX:
+            return _PREFIX - len(self._held)
+        return max(0, _PREFIX + int.from_bytes(self._held[:_PREFIX], "big") - len(self._held))
+
     def feed(self, chunk: bytes) -> None:
         """Add bytes in the order they were received."""
         self._held += chunk
