@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kloister.errors import Misconfigured
+from kloister.errors import Malformed, Misconfigured
 from kloister.formats.enclave.launch import Private, PrivateLayer
 from kloister.formats.enclave.private import seal_private_trees
 from kloister.formats.enclave.tree import Entry, Tree
@@ -19,7 +19,7 @@ from kloister.images.convert.enclave_layer import enclave_layer
 from kloister.images.convert.options import ConvertOptions, Progress
 from kloister.images.convert.policy import LAYER_SECRET
 from kloister.images.convert.sinks import ImageSink
-from kloister.images.convert.split import Selection, Split, public_part, require_same, select, split
+from kloister.images.convert.split import Selection, Split, overlap, public_part, require_same, select, split
 from kloister.images.encrypt.layers import plain_layer, private_layer
 from kloister.images.layers.merged import MergedRoot
 from kloister.images.layers.merging import Merger
@@ -28,7 +28,9 @@ from kloister.images.runtime_layer import RuntimeLayer
 from kloister.images.sources.image import SourceImage
 
 PRIVATE_TREE = "private.tree"
+ANNOTATION = "dev.kloister."  # prefix of the manifest's annotations
 _KLOISTER = b"/.kloister"
+_NEEDS_OTHERS = frozenset({"layer-link-missing", "layer-parent", "layer-symlink-loop"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,14 @@ class Assembly:
             Malformed: what its bytes are refused for.
             Misconfigured: `convert-twice`.
         """
+        if ANNOTATION + "mrenclave" in self.image.manifest.annotations:
+            raise _twice()
         merger = self._new_merger()
         for index in range(len(self.image.layers)):
             merger.add(self._told("read", self.image.layer(index)), index)
         self._finished(merger)
         if self.root.lookup(_KLOISTER) is not None:
-            raise Misconfigured(
-                "convert-twice", "The image holds /.kloister: it was converted before.", "Name the original image."
-            )
+            raise _twice()
 
     def keep_all(self) -> None:
         """Nothing is private: all source layers are taken over as they are."""
@@ -109,11 +111,12 @@ class Assembly:
         selection = select(self.image, self.root, options)
         whole = self.root
         merger = self._new_merger()
-        for index in range(len(self.image.layers)):
-            if index in selection.touched:
-                merger.add(public_part(whole, selection, index).tar(), index)
-            else:
-                merger.add(self._told("divide", self.image.layer(index)), index)
+        try:
+            self._merge_public(merger, selection)
+        except Malformed as error:
+            if error.code not in _NEEDS_OTHERS:
+                raise
+            raise overlap(error.text) from None
         parts = split(whole, selection, self._finished(merger).tree())
         self.directories, self.removed = parts.directories, parts.removed
         self._write_public(selection)
@@ -131,6 +134,13 @@ class Assembly:
     def enclave_tar(self, documents: dict[str, bytes]) -> bytes:
         """The enclave layer with these documents and those that are known already."""
         return enclave_layer(self.documents | documents, self.directories, self.removed)
+
+    def _merge_public(self, merger: Merger, selection: Selection) -> None:
+        for index in range(len(self.image.layers)):
+            if index in selection.touched:
+                merger.add(public_part(self.root, selection, index).tar(), index)
+            else:
+                merger.add(self._told("divide", self.image.layer(index)), index)
 
     def _new_merger(self) -> Merger:
         # A merger that has finished may go on: its root then shows what was put on top.
@@ -182,6 +192,12 @@ class Assembly:
             done += len(chunk)
             self.progress(phase, done, 0)
             yield chunk
+
+
+def _twice() -> Misconfigured:
+    return Misconfigured(
+        "convert-twice", "The image was converted before (it has /.kloister).", "Name the original image."
+    )
 
 
 def _without_ours(tree: Tree) -> Tree:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from kloister import __version__
+from kloister import __version__, entropy
 from kloister.errors import Misconfigured
 from kloister.formats.enclave.manifest import Manifest as EnclaveManifest
 from kloister.formats.enclave.measurement import gramine_runs, mrenclave
+from kloister.formats.enclave.private import SECRET_SIZE
 from kloister.formats.enclave.runtime import RUNTIME_ARGV
 from kloister.formats.enclave.signing import unsigned_sigstruct
 from kloister.formats.oci.config import ImageConfig
@@ -20,7 +20,7 @@ from kloister.formats.oci.descriptor import Descriptor, digest_of
 from kloister.formats.oci.manifest import Manifest
 from kloister.formats.oci.mediatypes import OCI_LAYER_GZIP
 from kloister.formats.sgx.sigstruct import Sigstruct
-from kloister.images.convert.assembly import Assembly, WrittenLayer
+from kloister.images.convert.assembly import ANNOTATION, Assembly, WrittenLayer
 from kloister.images.convert.enclave_layer import compressed
 from kloister.images.convert.launch_document import launch_document
 from kloister.images.convert.manifest_document import manifest_of
@@ -33,7 +33,7 @@ from kloister.images.runtime_layer import RuntimeLayer
 from kloister.images.sources.image import SourceImage
 
 TARGET = "sim"  # the only one so far; `gramine` will put its own loader in ld.so's place
-_ANNOTATION = "dev.kloister."
+_NOT_DRAWN = "The key of the private part is not drawn yet: the conversion will give another MRENCLAVE."
 _MAX_NOTES = 20  # lines for a person; the rest is counted
 
 
@@ -58,7 +58,7 @@ def convert(
         runtime: what is added to it.
         signing_key: signs SIGSTRUCT.
         options: what the user decides.
-        keys: the sealed key cache; needed where something is encrypted.
+        keys: the sealed key cache; without it, a new secret is drawn where something is encrypted.
         progress: told of phases and bytes.
 
     Raises:
@@ -72,26 +72,31 @@ def convert(
 def predict(
     image: SourceImage,
     runtime: RuntimeLayer,
-    signing_key: RSAPrivateKey,
+    signing_key: RSAPrivateKey | None,
     options: ConvertOptions,
     keys: KeyCache | None = None,
     progress: Progress = _silent,
 ) -> Conversion:
-    """What `convert` would give; nothing is written."""
+    """What `convert` would give; nothing is written. Without a key, MRSIGNER stays empty."""
     secret = _secret(image, options, keys, kept=False)
-    return _convert(image, Nowhere(), "", runtime, signing_key, options, secret, progress)
+    predicted = _convert(image, Nowhere(), "", runtime, signing_key, options, secret, progress)
+    if secret is None or (keys is not None and keys.has(image.digest, "/".join(options.policy))):
+        return predicted
+    return replace(predicted, secrets={}, notes=(*predicted.notes, _NOT_DRAWN))
 
 
 def _secret(image: SourceImage, options: ConvertOptions, keys: KeyCache | None, *, kept: bool = True) -> bytes | None:
     if not options.private:
         return None
-    if options.broker is None or keys is None:
+    if options.broker is None:
         raise Misconfigured(
             "encrypt-without-broker",
             "Something is to be encrypted, but no broker is pinned that could release its key.",
             "Give --broker-ca FILE and --policy NAMESPACE/NAME as well.",
         )
-    return keys.secret(image.digest, "/".join(options.policy), kept)
+    if keys is None:
+        return entropy.draw(SECRET_SIZE)
+    return keys.secret(image.digest, "/".join(options.policy), kept=kept)
 
 
 def _convert(
@@ -99,7 +104,7 @@ def _convert(
     sink: ImageSink,
     tag: str,
     runtime: RuntimeLayer,
-    signing_key: RSAPrivateKey,
+    signing_key: RSAPrivateKey | None,
     options: ConvertOptions,
     secret: bytes | None,
     progress: Progress,
@@ -122,24 +127,26 @@ def _convert(
         documents |= {"manifest.sgx": manifest.build(), "sigstruct": sigstruct.build()}
         layers = [*assembly.public, assembly.runtime_layer(), _enclave(assembly, documents, sink), *assembly.sealed]
         written = _finish(image, sink, tag, layers, sigstruct)
+        mrsigner = sigstruct.mrsigner if signing_key is not None else b""
         return Conversion(
             mrenclave=sigstruct.enclavehash,
-            mrsigner=sigstruct.mrsigner,
+            mrsigner=mrsigner,
             digest=written.digest,
             source=image.digest,
             runtime=runtime.digest,
             files=len(tree.entries),
             private_layers=len(assembly.sealed),
-            policy=policy_text(sigstruct.enclavehash, sigstruct.mrsigner, launch, options),
+            policy=policy_text(sigstruct.enclavehash, mrsigner, launch, options),
             secrets={LAYER_SECRET: secret} if secret is not None else {},
             notes=tuple(_notes(assembly, options)),
         )
 
 
-def _signed(manifest: EnclaveManifest, loader: bytes, key: RSAPrivateKey, options: ConvertOptions) -> Sigstruct:
+def _signed(manifest: EnclaveManifest, loader: bytes, key: RSAPrivateKey | None, options: ConvertOptions) -> Sigstruct:
     size, threads = manifest.enclave_size, manifest.max_threads
     runs = gramine_runs(manifest.data, loader, size, threads, manifest.edmm_enable)
-    return unsigned_sigstruct(manifest, mrenclave(runs, size), options.date).sign(key)
+    unsigned = unsigned_sigstruct(manifest, mrenclave(runs, size), options.date)
+    return unsigned.sign(key) if key is not None else unsigned
 
 
 def _enclave(assembly: Assembly, documents: dict[str, bytes], sink: ImageSink) -> WrittenLayer:
@@ -153,11 +160,11 @@ def _finish(
     config = sink.add_config(_config(image.config, layers))
     annotations = {
         **image.manifest.annotations,
-        _ANNOTATION + "mrenclave": sigstruct.enclavehash.hex(),
-        _ANNOTATION + "mrsigner": sigstruct.mrsigner.hex(),
-        _ANNOTATION + "target": TARGET,
-        _ANNOTATION + "version": __version__,
-        _ANNOTATION + "source": image.digest,
+        ANNOTATION + "mrenclave": sigstruct.enclavehash.hex(),
+        ANNOTATION + "mrsigner": sigstruct.mrsigner.hex(),
+        ANNOTATION + "target": TARGET,
+        ANNOTATION + "version": __version__,
+        ANNOTATION + "source": image.digest,
     }
     return sink.add_manifest(
         Manifest(config, tuple(_oci(layer.descriptor) for layer in layers), annotations=annotations), tag
@@ -191,11 +198,3 @@ def _notes(assembly: Assembly, options: ConvertOptions) -> list[str]:
     if options.broker is None:
         notes.append("No broker is pinned (--broker-ca): the application gets no secrets.")
     return notes
-
-
-def sidecar_secrets(conversion: Conversion, policy: tuple[str, str]) -> Mapping[str, object]:
-    """What the keys file holds: secrets to set in the broker before the first run, then to delete."""
-    return {
-        "policy": "/".join(policy),
-        "secrets": {name: value.hex() for name, value in conversion.secrets.items()},
-    }

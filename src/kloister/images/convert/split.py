@@ -203,8 +203,13 @@ def require_same(expected: Tree, seen: Tree) -> None:
     if expected == seen:
         return
     odd = {entry.path for entry in set(expected.entries) ^ set(seen.entries)}
-    raise Misconfigured(
+    raise overlap(f"{quote(min(odd))} is public.")
+
+
+def overlap(text: str) -> Misconfigured:
+    """The refusal of a division in which something public rests on something private."""
+    return Misconfigured(
         "encrypt-overlap",
-        f"{quote(min(odd))} is public, but needs something that would be encrypted.",
+        f"Something public needs what would be encrypted: {text}",
         "Encrypt the layer or file that it belongs to as well, for instance with --encrypt app --base N.",
     )

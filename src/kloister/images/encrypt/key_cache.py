@@ -43,7 +43,7 @@ class KeyCache:
         self._path = path
         self._key = _sealing_key(signing_key)
 
-    def secret(self, image: str, policy: str, kept: bool = True) -> bytes:  # noqa: FBT001, FBT002 - one switch of a dry run
+    def secret(self, image: str, policy: str, *, kept: bool = True) -> bytes:
         """The secret of an image (its digest) for a policy (`namespace/name`), drawn if there is none; 32 bytes.
 
         Args:
@@ -63,6 +63,10 @@ class KeyCache:
                 secrets[name] = entropy.draw(SECRET_SIZE)
                 self._store(secrets)
             return secrets[name]
+
+    def has(self, image: str, policy: str) -> bool:
+        """Whether a secret is kept for the image and the policy; raises as `secret`."""
+        return f"{image} {policy}" in self._load()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
