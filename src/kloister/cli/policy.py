@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kloister.cli.broker import admin, moment, read, split
+from kloister.cli.console import JsonFlag, guarded, print_json, say
+from kloister.cli.options import StateOption
+
+policy_app = typer.Typer(no_args_is_help=True, help="Apply, list and show release policies.")
+
+PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The policy, YAML or JSON; - for standard input.")]
+PolicyName = Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The policy.")]
+
+
+@policy_app.command()
+@guarded
+def apply(file: PolicyFile, state: StateOption = None, *, as_json: JsonFlag = False) -> None:
+    """Apply a policy: from now on the broker releases its secrets to what it names."""
+    result = admin(state).apply(_document(file))
+    if as_json:
+        print_json(result)
+        return
+    policy = f"{result['namespace']}/{result['name']}"
+    print(f"{policy} version {result['version']} {result['sha256']}" + ("" if result["changed"] else " (unchanged)"))
+    for secret in result["generated"]:
+        print(f"  generated secret {secret}")
+    for secret in result["missing"]:
+        say(f"  secret {secret} has to be uploaded: kloister secret set {policy} {secret} --file FILE")
+
+
+@policy_app.command("list")
+@guarded
+def list_policies(state: StateOption = None, *, as_json: JsonFlag = False) -> None:
+    """List the policies of the broker."""
+    policies = admin(state).policies()
+    if as_json:
+        print_json({"policies": policies})
+        return
+    for one in policies:
+        print(f"{one['namespace']}/{one['name']}  version {one['version']}  {moment(one['applied'])}  {one['sha256']}")
+    if not policies:
+        say("There is no policy yet: kloister policy apply FILE")
+
+
+@policy_app.command()
+@guarded
+def show(policy: PolicyName, state: StateOption = None, *, as_json: JsonFlag = False) -> None:
+    """Show the newest version of a policy."""
+    result = admin(state).policy(*split(policy))
+    if as_json:
+        print_json(result)
+        return
+    say(f"version {result['version']}, applied {moment(result['applied'])}, {result['sha256']}")
+    print_json(result["document"])  # JSON is YAML: it can be edited and applied again
+
+
+@policy_app.command()
+@guarded
+def lint(file: PolicyFile, *, as_json: JsonFlag = False) -> None:
+    """Check a policy without a broker, and name what is risky in it."""
+    from kloister.formats.policy import parse_policy
+    from kloister.services.broker.yaml import load
+    from kloister.trust.policy import template
+
+    policy = parse_policy(load(_document(file), str(file)))
+    template.check(policy)
+    warnings = _warnings(policy)
+    if as_json:
+        print_json({"valid": True, "sha256": policy.sha256, "warnings": warnings})
+        return
+    for warning in warnings:
+        say(f"warning: {warning}")
+    print(f"{policy.namespace}/{policy.name} is valid, {policy.sha256}")
+
+
+def _document(file: Path) -> bytes:
+    from kloister.services.broker.yaml import MAX_TEXT
+
+    return read(file, MAX_TEXT)
+
+
+def _warnings(policy: Any) -> list[str]:
+    attestation = policy.attestation
+    warnings = [
+        f"attestation.any[{index}].sgx.debug: the memory of a debug enclave can be read"
+        for index, one in enumerate(attestation.any)
+        if one.sgx.debug
+    ]
+    if not attestation.any:
+        warnings.append("attestation.any: with no alternative nobody gets anything")
+    if attestation.simulated:
+        warnings.append("attestation.simulated: a simulated platform protects nothing from the machine's owner")
+    warnings += [f"attestation.tcb.accept: {one}" for one in attestation.tcb.accept if one != "UpToDate"]
+    used = {name for service in policy.services for name in _references(service)}
+    unused = [
+        one.name for one in policy.secrets if one.name not in used and one.kind not in ("symmetric-key", "x509-ca")
+    ]
+    return warnings + [f"secrets: {name} is not used by any service" for name in unused]
+
+
+def _references(service: Any) -> frozenset[str]:
+    from kloister.trust.policy.template import references
+
+    return references(service)
