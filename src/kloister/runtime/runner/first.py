@@ -29,13 +29,14 @@ def start(blueprint: Blueprint) -> tuple[int, socket.socket]:
     """Fork and execute the first process.
 
     Returns:
-        Its pid and our end of the init socket.
+        Its pid and our end of the init socket, which does not block.
     """
     ours, theirs = events.pair()
     _next_pid_is_two()
     pid = os.fork()
     if pid:
         theirs.close()
+        ours.setblocking(False)
         return pid, ours
     try:
         _execute(blueprint, theirs.fileno())

@@ -62,12 +62,12 @@ def _build(link: socket.socket, blueprint: Blueprint, clones: Clones, watch: eve
     tree = fill.measured_tree(pack)
     blueprint.require_users(tree)
     fill.require_memory(tree, pack.launch.memory)
+    files |= {f"/.kloister/private/{name}": data for name, data in fill.private_layers(pack)}
     events.post(link, watch.phase("compare"))
-    root.enter(pack.launch.memory, swap=blueprint.swap)
+    root.enter(pack.launch.memory + sum(map(len, files.values())), swap=blueprint.swap)
     root.make_devices(clones)
     events.post(link, watch.phase("mounts"))
     owner = (pack.launch.image.user.uid, pack.launch.image.user.gid)
-    files |= {f"/.kloister/private/{name}": data for name, data in fill.private_layers(pack)}
     places = root.Places(tree, clones, files, pack.launch.writable, owner)
     fill.fill(tree, pack, owners=not blueprint.ids.single, places=places)
     events.post(link, watch.phase("fill"))
@@ -128,8 +128,9 @@ class _Wait:
                     self._on_signals()
                 elif descriptor == self._listener:
                     self._on_write()
-        while self._launcher.fileno() >= 0:  # what it said before it ended
-            self._hear()
+        with contextlib.suppress(BlockingIOError):  # a descendant may hold the other end open
+            while self._launcher.fileno() >= 0:
+                self._hear()  # what it said before it ended
         return self._finish(self._status)
 
     def _finish(self, status: int) -> int:
@@ -149,7 +150,7 @@ class _Wait:
                     self._status = ended[1]
 
     def _hear(self) -> None:
-        data, passed, _, _ = socket.recv_fds(self._launcher, events.MESSAGE_LIMIT, 1, socket.MSG_DONTWAIT)
+        data, passed, _, _ = socket.recv_fds(self._launcher, events.MESSAGE_LIMIT, 1)
         message = events.decode(data)
         if not data:
             self._poll.unregister(self._launcher)

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH112, PTH115, PTH119, PTH120 -- runs while a process waits; these functions are several times as fast
+# ruff: noqa: PTH112, PTH115, PTH118, PTH119, PTH120 -- runs while a process waits; these functions are several times as fast
 """Names the writes that Landlock is about to refuse, with what would allow them. It decides nothing.
 
 The seccomp filter holds calls that mean to write until `let_continue`; what is read here of the caller's memory may
@@ -147,7 +147,7 @@ def _resolve(call: Notification, directory: int | None, register: int) -> str:
     if call.number in _OPENS:
         return os.path.realpath(name)
     name = name.rstrip("/")
-    return os.path.normpath(f"{os.path.realpath(os.path.dirname(name))}/{os.path.basename(name)}")
+    return os.path.normpath(os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name)))
 
 
 def _memory(pid: int, address: int, size: int) -> bytes:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from kloister.errors import KloisterError
 from kloister.formats.enclave.launch import Image, LaunchDocument, User
 from kloister.formats.enclave.manifest import Manifest
 from kloister.formats.enclave.tree import Entry, Kind, Tree
@@ -176,6 +177,12 @@ class Running:
         self.tell(line)
         return self.hear()
 
+    def ask_or_end(self) -> str:
+        """What the probe still says; empty when it is gone."""
+        with contextlib.suppress(BrokenPipeError):
+            return self.ask("ids")
+        return self.hear()
+
     def tell(self, line: str) -> None:
         """A command without an answer."""
         self._stdin.write(line.encode() + b"\n")
@@ -200,32 +207,48 @@ class Running:
             text += self.hear() + "\n"
         return text[:-4]
 
+    def settle(self) -> None:
+        """Wait until the sandbox has a name, or is refused."""
+        while self.pidfd < 0 and self.next_event():
+            pass
+
     def signal(self, number: int) -> None:
         """As the daemon sends it: to pid 1."""
+        self.settle()
         signal.pidfd_send_signal(self.pidfd, number)
 
     def close(self) -> None:
         """Let go of everything, which kills the sandbox, and wait until it is gone."""
+        if self._stdin.closed:
+            return
+        with contextlib.suppress(KloisterError):
+            self.settle()
         self._stdin.close()
         self._stdout.close()
+        self._reader.close()
         self.channel.close()
         self.enclave.close()
         if self.pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                self.signal(signal.SIGKILL)
             select.select([self.pidfd], [], [], _PATIENCE)
             close_all([self.pidfd, self.namespace])
 
 
 class Spawning:
-    """A spawner in a process of its own."""
+    """A spawner in a process of its own.
 
-    def __init__(self) -> None:
+    Args:
+        serve: what the process does with its end of the socket pair.
+    """
+
+    def __init__(self, serve: Callable[[socket.socket], object] = spawner.serve) -> None:
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.pid = os.fork()
         if self.pid == 0:
             self.sock.close()
-            spawner.serve(theirs)
+            try:
+                serve(theirs)
+            finally:
+                os._exit(1)
         theirs.close()
         self._running: list[Running] = []
 
@@ -262,9 +285,9 @@ class Spawning:
 
 
 @contextlib.contextmanager
-def spawning() -> Iterator[Spawning]:
+def spawning(serve: Callable[[socket.socket], object] = spawner.serve) -> Iterator[Spawning]:
     """A spawner that ends with the block."""
-    started = Spawning()
+    started = Spawning(serve)
     try:
         yield started
     finally:
