@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kloister.errors import Malformed
-from kloister.formats.pki import Crl
+from kloister.formats.pki import Crl, der
 from kloister.simulator.pki import SimulatedPki, revocation_list
 from tests.support.evidence import NOW, SEED, code_of
 
@@ -56,15 +57,22 @@ def test_lists_that_mean_something_else_are_malformed() -> None:
 
 
 def test_a_list_without_an_end_is_malformed() -> None:
-    # cryptography cannot build one: take nextUpdate (tag, length, 13 characters) out and mend the lengths
-    next_update = b"\x17\x0d" + (START + timedelta(days=30)).strftime("%y%m%d%H%M%SZ").encode()
-    at = DER.index(next_update)
-    assert at > 0
-    bare = bytearray(DER[:at] + DER[at + len(next_update) :])
-    for offset in (2, 6):  # outer sequence and tbsCertList, both with two length bytes
-        size = int.from_bytes(bare[offset : offset + 2], "big") - len(next_update)
-        bare[offset : offset + 2] = size.to_bytes(2, "big")
-    assert code_of(lambda: Crl.parse(bytes(bare))) == "crl-syntax"
+    # cryptography cannot build one: leave nextUpdate, the fifth field of tbsCertList, out of the encoding
+    tbs, *rest = der.split(der.single(DER, der.SEQUENCE, "list"), "list")
+    fields = der.split(tbs.content, "list")
+    assert fields[4].content.decode() == (START + timedelta(days=30)).strftime("%y%m%d%H%M%SZ")
+
+    def encoded(chosen: tuple[der.Element, ...]) -> bytes:
+        whole = [der.Element(der.SEQUENCE, _joined(chosen)), *rest]
+        return der.encode(der.SEQUENCE, _joined(whole))
+
+    assert code_of(lambda: Crl.parse(encoded(fields))) == "accepted"
+    with pytest.raises(Malformed, match="next one is due"):
+        Crl.parse(encoded(fields[:4] + fields[5:]))
+
+
+def _joined(elements: Iterable[der.Element]) -> bytes:
+    return b"".join(der.encode(each.tag, each.content) for each in elements)
 
 
 @given(st.integers(0, len(DER) - 1), st.integers(0, 7))
