@@ -1,7 +1,7 @@
 """What the pages of a Gramine enclave are, in which order they are measured, and the MRENCLAVE that follows.
 
-The layout is Gramine's (versions 1.4 to 1.9), described in `pal/src/host/linux-sgx/host_main.c` of that project and
-re-stated in docs/architecture.md; MRENCLAVE follows Intel SDM 3D, chapter 38.
+The layout is Gramine's (versions 1.4 to 1.9; `pal/src/host/linux-sgx/host_main.c` of that project), MRENCLAVE follows
+Intel SDM 3D, chapter 38.
 """
 
 from __future__ import annotations
