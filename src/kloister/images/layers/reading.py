@@ -34,10 +34,12 @@ class ChunkSource:
         self._at = 0
 
     def _more(self) -> bool:
-        if self._at < len(self._chunk):
-            return True
-        self._chunk, self._at = next(self._chunks, b""), 0
-        return bool(self._chunk)
+        while self._at >= len(self._chunk):  # a chunk may be empty without being the last
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return False
+            self._chunk, self._at = chunk, 0
+        return True
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes; fewer only at the end."""
