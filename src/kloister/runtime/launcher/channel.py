@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import time
 from typing import Any, Self
 
 from kloister.clock import monotonic
@@ -39,6 +40,10 @@ class Channel:
     def descriptor(self) -> int | None:
         """The number that must stay open until execve."""
         return None if self._socket is None else self._socket.fileno()
+
+    def started(self) -> None:
+        """Report what came before the first line of ours: loader, interpreter, imports (processor time, no waits)."""
+        self._send(Phase("interpreter", int(time.process_time() * 1_000_000)).build())
 
     def phase(self, name: str) -> None:
         """The phase `name` has just ended; it lasted since the one before."""

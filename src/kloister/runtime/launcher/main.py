@@ -37,6 +37,7 @@ def main() -> int:
         Exit status: 70 refused, 126 and 127 where the application cannot be executed.
     """
     channel = Channel.inherited()
+    channel.started()
     try:
         start(channel)
     except handover.NotStarted as error:

@@ -95,7 +95,12 @@ def test_an_image_without_broker_runs(root: Path) -> None:
         "kept",
     ]
     assert (guest.status, guest.refusal) == (0, None)
-    assert [event["name"] for event in guest.events if event["event"] == "phase"] == ["documents", "inject", "lockdown"]
+    assert [event["name"] for event in guest.events if event["event"] == "phase"] == [
+        "interpreter",
+        "documents",
+        "inject",
+        "lockdown",
+    ]
     assert guest.quoted == [b64url(bytes(64))]
     assert (root / "dev/attestation/my_target_info").read_bytes() == TARGET_INFO
 
