@@ -64,10 +64,12 @@ def run(state: Path, ready: Callable[[], None] = lambda: None) -> None:
 def _compose(store: Store, link: SpawnerLink, epc: int, user: tuple[int, int] | None) -> Daemon:
     try:
         fuses = fuses_of(store)
-        platform = SimulatedPlatform(fuses, entropy.draw(_KEYID), epc, author=Author(store))
+        author = Author(store)
+        platform = SimulatedPlatform(fuses, entropy.draw(_KEYID), epc, author=author)
         listener = store.listen("control.sock", 0o600)
         if user is not None:
-            store.give_to(*user)
+            author.load()  # as long as its file is ours
+            store.share_with(user[1])
             become(*user)
         hide()
         return Daemon(store, platform, link, listener, apart=user is not None)
@@ -95,12 +97,13 @@ class Author:
 
     def __call__(self, data: bytes) -> tuple[int, int, int]:
         """Exponent, modulus and RSASSA-PKCS1-v1_5 signature over SHA-256 of `data`."""
-        key = self._load()
+        key = self.load()
         numbers = key.public_key().public_numbers()
         signature = key.sign(data, padding.PKCS1v15(), hashes.SHA256())
         return numbers.e, numbers.n, int.from_bytes(signature, "big")
 
-    def _load(self) -> rsa.RSAPrivateKey:
+    def load(self) -> rsa.RSAPrivateKey:
+        """The key, read or made."""
         if self._key is None:
             key = load_pem_private_key(self._store.secret("author.pem", _new_author), None)
             if not isinstance(key, rsa.RSAPrivateKey):

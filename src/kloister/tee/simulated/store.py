@@ -98,10 +98,10 @@ class Store:
         return listener
 
     def make_room(self, enclave: str) -> str:
-        """A private directory for an enclave's socket; its name relative to the store."""
+        """A directory for an enclave's socket, private by those above it; its name relative to the store."""
         name = f"run/{enclave}"
         try:
-            os.mkdir(name, 0o700, dir_fd=self.directory)
+            os.mkdir(name, 0o711, dir_fd=self.directory)
         except OSError as error:
             raise _unusable(self.path, error) from None
         return name
@@ -113,10 +113,14 @@ class Store:
         with contextlib.suppress(OSError):
             os.rmdir(f"run/{enclave}", dir_fd=self.directory)
 
-    def give_to(self, uid: int, gid: int) -> None:
-        """Let the user that the daemon becomes make and remove sockets here; `owner` stays who may ask."""
-        os.fchown(self.directory, uid, gid)
-        os.chown("run", uid, gid, dir_fd=self.directory)
+    def share_with(self, gid: int) -> None:
+        """Let a group, the one of the user that the daemon becomes, make and remove sockets here.
+
+        The owner stays: the runner enters as the owner, without powers over files of other users.
+        """
+        for name in (".", "run"):
+            os.chown(name, -1, gid, dir_fd=self.directory)
+            os.chmod(name, 0o770, dir_fd=self.directory)  # noqa: S103 (that group is the daemon's)
 
     def close(self) -> None:
         """Remove the sockets, release the lock."""

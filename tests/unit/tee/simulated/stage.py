@@ -235,7 +235,7 @@ def _daemon(path: Path, spawner: Spawner, uid: int, daemon_uid: int, written: in
     store.secret("fuses", lambda: b"fuses of paper")
     listener = store.listen("control.sock", 0o600)
     if daemon_uid:
-        store.give_to(daemon_uid, daemon_uid)
+        store.share_with(daemon_uid)
         become(daemon_uid, daemon_uid)
     hide()
     Daemon(store, PaperPlatform(), link, listener, apart=bool(daemon_uid)).run(lambda: announce_ready(written))
