@@ -248,4 +248,4 @@ def _print(conversion: Conversion, target: str, written: tuple[Path, ...], *, as
     for label, path in zip(("policy", "keys"), written, strict=False):
         print(f"{label:12} {path}")
     if conversion.secrets and written:
-        say(f"Set the keys in the broker (kloister secret set), then delete {written[-1]}.")
+        say(f"Hand the keys over: kloister policy apply {written[0]} --keys {written[-1]}")

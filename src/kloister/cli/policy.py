@@ -8,6 +8,8 @@ import typer
 from kloister.cli.broker import admin, moment, read, split
 from kloister.cli.console import JsonFlag, guarded, print_json, say
 from kloister.cli.options import StateOption
+from kloister.client.admin import AdminClient
+from kloister.errors import Denied
 
 policy_app = typer.Typer(no_args_is_help=True, help="Apply, list and show release policies.")
 
@@ -17,9 +19,23 @@ PolicyName = Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The p
 
 @policy_app.command()
 @guarded
-def apply(file: PolicyFile, state: StateOption = None, *, as_json: JsonFlag = False) -> None:
-    """Apply a policy: from now on the broker releases its secrets to what it names."""
-    result = admin(state).apply(_document(file))
+def apply(
+    file: PolicyFile,
+    keys: Annotated[
+        Path | None, typer.Option(help="The .keys.json of `kloister convert`: handed to the broker, then deleted.")
+    ] = None,
+    state: StateOption = None,
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Apply a policy: from now on the broker releases its secrets to what it names.
+
+    Examples:  kloister policy apply app.policy.yaml;  kloister policy apply app.policy.yaml --keys app.keys.json
+    """
+    client = admin(state)
+    result = client.apply(_document(file))
+    if keys is not None:
+        _hand_over(client, keys, result)
     if as_json:
         print_json(result)
         return
@@ -27,6 +43,8 @@ def apply(file: PolicyFile, state: StateOption = None, *, as_json: JsonFlag = Fa
     print(f"{policy} version {result['version']} {result['sha256']}" + ("" if result["changed"] else " (unchanged)"))
     for secret in result["generated"]:
         print(f"  generated secret {secret}")
+    for secret in result.get("uploaded", []):
+        print(f"  uploaded secret {secret}; {keys} is deleted")
     for secret in result["missing"]:
         say(f"  secret {secret} has to be uploaded: kloister secret set {policy} {secret} --file FILE")
 
@@ -74,6 +92,20 @@ def lint(file: PolicyFile, *, as_json: JsonFlag = False) -> None:
     for warning in warnings:
         say(f"warning: {warning}")
     print(f"{policy.namespace}/{policy.name} is valid, {policy.sha256}")
+
+
+def _hand_over(client: AdminClient, keys: Path, result: dict[str, Any]) -> None:
+    """Upload the keys that a conversion made; only when the broker has them all is their file deleted."""
+    from kloister.images.convert.sidecars import MAX_KEYS, parse_keys
+
+    policy, secrets = parse_keys(read(keys, MAX_KEYS))
+    if policy != f"{result['namespace']}/{result['name']}":
+        raise Denied("keys-policy", f"{keys} has the keys of {policy}, not of this policy.", "Name the other file.")
+    for secret, value in secrets.items():
+        client.set_secret(*split(policy), secret, value)
+    keys.unlink()
+    result["missing"] = [secret for secret in result["missing"] if secret not in secrets]
+    result["uploaded"] = sorted(secrets)
 
 
 def _document(file: Path) -> bytes:

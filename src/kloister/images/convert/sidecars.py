@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kloister.formats.wire import canonical_json
+from kloister.errors import Malformed
+from kloister.formats.wire import canonical_json, load_json, unhex
 from kloister.images.convert.options import Conversion
 from kloister.images.encrypt.key_cache import write_private
 from kloister.images.sources.reference import parse_reference
@@ -51,10 +52,34 @@ class Sidecars:
         return (self.policy, self.keys)
 
 
+MAX_KEYS = 64 * 1024  # bytes of a keys file; each key has 64 digits
+
+
+def parse_keys(data: bytes) -> tuple[str, dict[str, bytes]]:
+    """The policy (`namespace/name`) and the secrets of a keys file.
+
+    Raises:
+        Malformed: `keys-json`, `keys-size`, `keys-fields`, `keys-hex`.
+    """
+    document = load_json(data, "keys", MAX_KEYS)
+    if not isinstance(document, dict) or document.keys() != {"policy", "secrets"}:
+        raise _not_keys()
+    policy, secrets = document["policy"], document["secrets"]
+    if not isinstance(policy, str) or not isinstance(secrets, dict):
+        raise _not_keys()
+    return policy, {name: unhex(value, "keys") for name, value in secrets.items()}
+
+
+def _not_keys() -> Malformed:
+    return Malformed(
+        "keys-fields", "This is no keys file of `kloister convert`.", "Name the .keys.json beside the image."
+    )
+
+
 def keys_document(conversion: Conversion, policy: tuple[str, str]) -> bytes:
     """The keys file: JSON, `{"policy": "namespace/name", "secrets": {name: hexadecimal}}`.
 
-    Set each with `kloister secret set`, then delete the file: the sealed key cache still has them.
+    `kloister policy apply --keys` hands them over and deletes the file; the sealed key cache still has them.
     """
     secrets = {name: value.hex() for name, value in conversion.secrets.items()}
     return canonical_json({"policy": "/".join(policy), "secrets": secrets}) + b"\n"
