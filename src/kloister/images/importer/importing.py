@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from kloister.errors import Misconfigured
@@ -15,13 +16,12 @@ from kloister.images.importer.options import ImportOptions
 from kloister.images.importer.walking import walk
 from kloister.images.layers.merged import MergedRoot, Note
 from kloister.images.layers.merging import Merger
-from kloister.images.layers.stream import gunzip
+from kloister.images.layers.stream import file_chunks, gunzip
 from kloister.images.layers.writing import DigestTap, gzip_chunks, header_of, tar_chunks
 from kloister.images.layout.writer import open_destination
 from kloister.images.sources.merge import Progress
 from kloister.images.sources.reference import parse_reference
 
-_CHUNK = 1 << 20
 _GZIP = b"\x1f\x8b"
 
 Items = Iterable[tuple[TarHeader, Iterable[bytes]]]
@@ -102,11 +102,10 @@ def _merged(source: Path, options: ImportOptions) -> MergedRoot:
 
 def _plain(source: Path, options: ImportOptions) -> Iterator[bytes]:
     try:
-        with source.open("rb") as file:
-            compressed = file.read(len(_GZIP)) == _GZIP
-            file.seek(0)
-            chunks = iter(lambda: file.read(_CHUNK), b"")
-            yield from gunzip(chunks, options.limits) if compressed else chunks
+        chunks = file_chunks(source)
+        first = next(chunks, b"")
+        whole = chain((first,), chunks)
+        yield from gunzip(whole, options.limits) if first.startswith(_GZIP) else whole
     except OSError as error:
         text = f"{source} cannot be read: {error.strerror or error}."
         raise Misconfigured("import-unreadable", text, "Name a directory or a tar archive.") from None

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import zlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from kloister.errors import Malformed
 from kloister.formats.oci.limits import Limits
 
 CHUNK = 1 << 20  # bytes read at once: large enough for hashing to be the cost, small beside any memory
 _GZIP = 31  # zlib's wbits for a gzip member with its checksum
+
+
+def file_chunks(path: Path) -> Iterator[bytes]:
+    """A file's bytes in chunks; opened when the first is asked for, closed when the reader stops, at the end or before.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a file object would warn when it is collected in a cycle
+    try:
+        while chunk := os.read(descriptor, CHUNK):
+            yield chunk
+    finally:
+        os.close(descriptor)
 
 
 class Budget:

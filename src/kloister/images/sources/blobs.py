@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from kloister.errors import Malformed, Misconfigured
 from kloister.formats.oci.limits import DEFAULT, Limits
 from kloister.formats.oci.tar import TarKind
 from kloister.images.layers.reading import FileSource, TarReader
+from kloister.images.layers.stream import file_chunks
 
 _CHUNK = 1 << 20
 _MAX_MEMBERS = 100_000  # members of an archive: blobs and their directories, of which images have tens
@@ -69,25 +71,18 @@ class DirectoryFiles:
         """The bytes of a file; None when there is none."""
         if name not in ("index.json", "oci-layout") and not _BLOB.fullmatch(name):
             return None
-        try:
-            file = (self._path / name).open("rb")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise unreadable(self._path / name, error) from None
-        return _rest_of(file, self._path / name)
+        place = self._path / name
+        return _named(place) if os.path.lexists(place) else None
 
     def close(self) -> None:
         """Nothing is kept open."""
 
 
-def _rest_of(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    with file:
-        try:
-            while chunk := file.read(_CHUNK):
-                yield chunk
-        except OSError as error:
-            raise unreadable(path, error) from None
+def _named(path: Path) -> Iterator[bytes]:
+    try:
+        yield from file_chunks(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def unreadable(path: Path, error: OSError) -> Misconfigured:
