@@ -25,6 +25,8 @@ NEW_USER = 0x10000000
 NEW_PID = 0x20000000
 NEW_NET = 0x40000000
 
+MOST_DESCRIPTORS = 1 << 20  # the greatest fs.nr_open that systems set
+
 
 def unshare(flags: int) -> None:
     """Leave the namespaces named by `flags`; NEW_PID takes effect for the next child."""

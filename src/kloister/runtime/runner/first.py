@@ -69,5 +69,6 @@ def _execute(blueprint: Blueprint, init_socket: int) -> NoReturn:
     raised = {target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for target, source in wanted.items()}
     for target, source in raised.items():
         os.dup2(source, target, inheritable=True)
-    os.closerange(INIT - 1, INIT)
+    for begin, end in ((INIT - 1, INIT), (INIT + 1, pal), (pal + 1, process.MOST_DESCRIPTORS)):
+        os.closerange(begin, end)
     os.execve(pal, blueprint.arguments, {})  # noqa: S606 -- no shell is wanted

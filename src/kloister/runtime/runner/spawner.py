@@ -42,6 +42,8 @@ def main() -> NoReturn:
     process.set_name(b"kloister-spawn")
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
+    for begin, end in ((3, descriptor), (descriptor + 1, process.MOST_DESCRIPTORS)):
+        os.closerange(begin, end)  # what whoever started the daemon left open is nobody's business in here
     sock = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is the daemon's affair
     loop(sock)

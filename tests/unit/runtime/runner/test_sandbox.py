@@ -13,7 +13,17 @@ from kloister.formats.enclave.launch import Private, PrivateLayer
 from kloister.formats.enclave.tree import Kind
 from kloister.runtime.runner.idmap import SUBORDINATE_BASE
 from tests.unit.runtime.runner.conftest import Start
-from tests.unit.runtime.runner.sandboxes import LAUNCH, ROOT, TIME, Spawning, file, other
+from tests.unit.runtime.runner.sandboxes import (
+    LAUNCH,
+    ROOT,
+    TIME,
+    PackMaker,
+    Spawning,
+    file,
+    listening,
+    other,
+    spawning,
+)
 
 _DIGEST = "sha256:" + "5d" * 32
 
@@ -99,6 +109,21 @@ def test_descriptors_are_stdio_the_enclave_and_pid_one(start: Start) -> None:
     ]  # fmt: skip
     assert running.ask("send 3 hello") == "0"
     assert running.enclave.recv(16) == b"hello"
+
+
+def test_descriptors_that_were_left_open_go_no_further(first: bytes, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.dup2(writing, 200, inheritable=True)
+    try:
+        with spawning() as started, listening(tmp_path / "attestation"):
+            manifest = PackMaker(tmp_path / "pack").make()
+            running = started.start(tmp_path / "pack", manifest, first, tmp_path / "attestation")
+            assert running.ask("link /proc/self/fd/200") == "none"
+            os.close(200)
+            os.close(writing)
+            assert os.read(reading, 1) == b""  # nobody else holds it either
+    finally:
+        os.close(reading)
 
 
 def test_what_it_says_to_pid_one_becomes_events(start: Start) -> None:
