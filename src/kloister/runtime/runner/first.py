@@ -8,7 +8,6 @@ import resource
 import signal
 import socket
 from pathlib import Path
-from typing import NoReturn
 
 from kloister.formats.protocol.events import Refused
 from kloister.runtime.linux import process
@@ -39,9 +38,8 @@ def start(blueprint: Blueprint) -> tuple[int, socket.socket]:
         ours.setblocking(False)
         return pid, ours
     try:
-        _execute(blueprint, theirs.fileno())
-    except OSError as error:
-        events.post(theirs, Refused("first-process", f"The first process could not be executed: {error.strerror}."))
+        pal = _prepare(blueprint, theirs.fileno())
+        _execute(pal, blueprint.arguments)
     finally:
         os._exit(_FAILED)
 
@@ -54,7 +52,8 @@ def _next_pid_is_two() -> None:
         return  # a kernel without checkpoint and restore: then it has another number
 
 
-def _execute(blueprint: Blueprint, init_socket: int) -> NoReturn:
+def _prepare(blueprint: Blueprint, init_socket: int) -> int:
+    """Leave to this process what the first process has, and the descriptor to execute, which is returned."""
     os.setsid()
     for number in signal.valid_signals():
         if signal.getsignal(number) not in (signal.SIG_DFL, None):
@@ -71,4 +70,13 @@ def _execute(blueprint: Blueprint, init_socket: int) -> NoReturn:
         os.dup2(source, target, inheritable=True)
     for begin, end in ((INIT - 1, INIT), (INIT + 1, pal), (pal + 1, process.MOST_DESCRIPTORS)):
         os.closerange(begin, end)
-    os.execve(pal, blueprint.arguments, {})  # noqa: S606 -- no shell is wanted
+    return pal
+
+
+def _execute(pal: int, arguments: tuple[str, ...]) -> None:
+    try:
+        os.execve(pal, arguments, {})  # noqa: S606 -- no shell is wanted
+    except OSError as error:
+        with socket.socket(fileno=INIT) as sock:
+            reason = f"The first process could not be executed: {error.strerror}."
+            events.post(sock, Refused("first-process", reason))
