@@ -2,6 +2,9 @@
 
 The kernel says it (SCM_PIDFD with each chunk of a stream), never the message, and never a bare pid: a pidfd names one
 process for ever, however often its number is given away again. Numbers: linux/asm-generic/socket.h and linux/pidfd.h.
+
+A sender can have the kernel name another process (SCM_CREDENTIALS, unix(7)) only with CAP_SYS_ADMIN over its own pid
+namespace, and only a process that is visible there: the enclave itself, or the machine's root, who is not held off.
 """
 
 from __future__ import annotations

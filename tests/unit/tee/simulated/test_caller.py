@@ -16,7 +16,7 @@ from kloister.errors import Denied
 from kloister.tee.simulated import identity
 from kloister.tee.simulated.framing import descriptors
 from tests.unit.tee.simulated.stage import NOBODY, Guest, Stage, in_child, make_pack, require_namespaces, running
-from tests.unit.tee.simulated.worker import answer_on, ask_at, in_grandchild, request, send_and_exit
+from tests.unit.tee.simulated.worker import answer_on, ask_at, ask_in_the_name_of, in_grandchild, request, send_and_exit
 
 
 @pytest.fixture(autouse=True)
@@ -200,4 +200,23 @@ def test_callers_are_told_apart_without_root(uid: int, daemon_uid: int) -> None:
         genuine(guest)
         assert in_child(lambda: ask_at(str(guest.socket)), uid) == {"code": "caller-outside"}
         assert guest.ask("nest") == {"code": "caller-outside"}
+        genuine(guest)
+
+
+def test_an_ordinary_user_cannot_speak_in_the_name_of_an_enclave() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may choose the number of a process, to know the enclave's")
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp")))
+        base.chmod(0o755)
+        stage = stack.enter_context(running(base / "platform"))
+        guest = stack.enter_context(Guest(stage, make_pack(base / "pack")))
+        for path in (stage.path, stage.path / "run", guest.socket.parent):
+            path.chmod(0o755)  # the directories are private: let the attacker as far as the socket
+        pid = _free_pid()
+        assert guest.ask("take-pid", pid=pid) > 0
+        name = str(guest.socket)
+        genuine(guest)
+        assert in_child(lambda: ask_in_the_name_of(name, pid), NOBODY) == {"code": "EPERM"}
+        assert in_child(lambda: ask_in_the_name_of(name, 0), NOBODY) == {"code": "caller-outside"}
         genuine(guest)

@@ -86,6 +86,18 @@ def send_and_exit(path: str) -> socket.socket:
     return sock
 
 
+def ask_in_the_name_of(path: str, pid: int) -> dict[str, str]:
+    """Ask with credentials that name process `pid` as the sender; an errno's name where the kernel refuses."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.connect(path)
+        name = struct.pack("3i", pid or os.getpid(), os.getuid(), os.getgid())  # struct ucred, unix(7)
+        try:
+            sock.sendmsg([request()], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, name)])
+        except PermissionError:
+            return {"code": "EPERM"}
+        return answer_on(sock)
+
+
 def take_pid(outer: int) -> int:
     """Fork a process whose number in the outer namespace is `outer`; it waits to be killed. Needs root."""
     tids = (ctypes.c_int * 2)(outer, outer)  # innermost namespace first, clone3(2)
