@@ -6,8 +6,9 @@ import gzip
 from collections.abc import Iterable, Mapping
 
 from kloister.formats.enclave.tree import Entry
-from kloister.formats.oci.tar import BLOCK, END, TarHeader, TarKind, build_header
+from kloister.formats.oci.tar import TarHeader, TarKind
 from kloister.images.layers.names import WHITEOUT
+from kloister.images.layers.writing import header_of, tar_chunks
 
 _FOLDER = b".kloister/enclave/"
 _LEVEL = 9  # gzip: documents of some hundred KiB
@@ -23,14 +24,13 @@ def enclave_layer(
         directories: directories of the root whose metadata this layer has the last word on.
         removed: paths of lower layers that must go.
     """
-    parts = [build_header(TarHeader(_whiteout(path), TarKind.FILE)) for path in sorted(removed)]
-    parts += [_directory(entry) for entry in directories]
-    parts.append(build_header(TarHeader(_FOLDER, TarKind.DIRECTORY, 0o755)))
+    items = [(TarHeader(_whiteout(path), TarKind.FILE), b"") for path in sorted(removed)]
+    items += [(header_of(entry), b"") for entry in directories]
+    items.append((TarHeader(_FOLDER, TarKind.DIRECTORY, 0o755), b""))
     for name in sorted(documents):
-        data = documents[name]
-        header = TarHeader(_FOLDER + name.encode("ascii"), TarKind.FILE, 0o644, size=len(data))
-        parts += [build_header(header), data, bytes(-len(data) % BLOCK)]
-    return b"".join([*parts, END])
+        header = TarHeader(_FOLDER + name.encode("ascii"), TarKind.FILE, 0o644, size=len(documents[name]))
+        items.append((header, documents[name]))
+    return b"".join(tar_chunks((header, (content,)) for header, content in items))
 
 
 def compressed(tar: bytes) -> bytes:
@@ -41,8 +41,3 @@ def compressed(tar: bytes) -> bytes:
 def _whiteout(path: bytes) -> bytes:
     parent, _, name = path.lstrip(b"/").rpartition(b"/")
     return (parent + b"/" if parent else b"") + WHITEOUT + name
-
-
-def _directory(entry: Entry) -> bytes:
-    name = (entry.path.lstrip(b"/") or b".") + b"/"
-    return build_header(TarHeader(name, TarKind.DIRECTORY, entry.mode, entry.uid, entry.gid, mtime=entry.mtime))
