@@ -62,13 +62,13 @@ class _Reader:
         from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415  same
 
         try:
-            events = iter(list(YAML(typ="safe", pure=True).parse(text)))
+            # event by event, so that the depth is known before the text is read to its end
+            return self._single(iter(YAML(typ="safe", pure=True).parse(text)))
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             raise self._refusal("yaml-syntax", mark, str(error.problem or "is not YAML")) from None
         except (YAMLError, RecursionError, ValueError, UnicodeError):
             raise Malformed("yaml-syntax", f"{self._what} holds characters that YAML does not allow.") from None
-        return self._single(events)
 
     def _single(self, events: Iterator[Any]) -> Any:
         next(events)  # the stream's start
