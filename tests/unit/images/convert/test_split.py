@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from kloister.images.layers.merging import Merger
 from kloister.images.pack import build_pack
 from kloister.images.runtime_layer import RuntimeLayer
 from kloister.images.sources import merge_image, open_source
+from kloister.runtime.launcher.placing import Root
+from kloister.runtime.launcher.private import place_private
 from tests.support.images import directory, file, hardlink, tar, write_image
 from tests.unit.images.convert.conftest import APP, BASE, MARKER, TOP
 
@@ -253,3 +256,26 @@ def test_a_private_directory_in_the_place_of_a_public_tree(workshop: Workshop) -
     replaced = tar(file("etc/.wh.passwd"), directory("etc/passwd/"), file("etc/passwd/x", b"x"))
     conversion = workshop.convert((BASE, replaced), encrypt=("1",))
     assert differences(workshop.original(), workshop.decrypted(conversion.secrets["layer"])) == []
+
+
+def test_the_launcher_places_what_conversion_made(workshop: Workshop, tmp_path: Path) -> None:
+    conversion = workshop.convert(encrypt=("1",))
+    private = workshop.launch().private
+    assert private is not None
+    with open_source(workshop.out) as image:
+        pack = build_pack(image, tmp_path / "pack")
+    where = tmp_path / "root"
+    for entry in workshop.public().entries:
+        if entry.kind is Kind.DIRECTORY:
+            where.joinpath(entry.path[1:].decode()).mkdir()
+    (where / ".kloister/private").mkdir()
+    for layer in private.layers:
+        name = layer.digest.removeprefix("sha256:")
+        shutil.copy(pack.private / name, where / ".kloister/private" / name)
+    shutil.copy(pack.document("private.tree"), where / ".kloister/private/private.tree")
+    with Root(str(where)) as root:
+        place_private(root, where, private, conversion.secrets)
+    assert (where / "srv/model/weights").read_bytes() == MARKER
+    assert (where / "srv/model/copy").samefile(where / "srv/model/weights")
+    assert (where / "srv/model/now").readlink() == Path("weights")
+    assert (where / "srv/model").stat().st_mode & 0o777 == 0o700
