@@ -17,9 +17,9 @@ _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "f
 _STICKY = 0o1777
 
 
-def swap_is_on() -> bool:
+def swap_is_on(swaps: Path = Path("/proc/swaps")) -> bool:
     """Whether the kernel may write memory to a disk: then tmpfs is not private."""
-    return len(Path("/proc/swaps").read_text().splitlines()) > 1
+    return len(swaps.read_text().splitlines()) > 1
 
 
 def enter(memory: int, *, swap: bool) -> None:
