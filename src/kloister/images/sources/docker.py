@@ -17,10 +17,9 @@ from kloister.formats.oci.manifest import Manifest
 from kloister.formats.wire import load_json
 from kloister.images.sources.blobs import ArchiveFiles, read_file
 from kloister.images.sources.image import SourceImage, require_runnable
-from kloister.images.sources.reference import Reference
+from kloister.images.sources.reference import Reference, familiar_name
 
 _CONFIG = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")  # Docker names it by its digest
-_LIBRARY = "docker.io/library/"
 
 
 def open_docker_archive(files: ArchiveFiles, reference: Reference, limits: Limits) -> SourceImage:
@@ -86,12 +85,9 @@ def _choose(value: Any, reference: Reference) -> Fields:
     names = [item.texts("RepoTags") for item in items]
     if not reference.tag and len(items) == 1:
         return items[0]
+    wanted = familiar_name(reference.tag) if reference.tag else None
     for item, tags in zip(items, names, strict=True):
-        if reference.tag and reference.tag in (
-            *tags,
-            *(_LIBRARY + tag for tag in tags),
-            *(tag.removesuffix(":latest") for tag in tags),
-        ):
+        if wanted in {familiar_name(tag) for tag in tags}:
             return item
     held = ", ".join(tag for tags in names for tag in tags) or "no image with a name"
     text = (

@@ -12,7 +12,7 @@ from kloister.formats.oci.manifest import Manifest
 from kloister.images.layers.stream import checked
 from kloister.images.sources.blobs import Files, blob_chunks, read_file
 from kloister.images.sources.image import PLATFORM, SourceImage, require_runnable
-from kloister.images.sources.reference import Reference
+from kloister.images.sources.reference import Reference, familiar_name
 
 _CONTAINERD_NAME = "io.containerd.image.name"  # annotation with the whole name, written by Docker from version 25
 _MAX_NESTING = 3  # indexes in indexes; tools write at most two
@@ -86,7 +86,7 @@ def _choose(files: Files, index: Index, reference: Reference, limits: Limits) ->
 
 def _is_named(item: Descriptor, wanted: str) -> bool:
     full = item.annotations.get(_CONTAINERD_NAME, "")
-    return wanted in (item.tag, full) or (bool(full) and wanted == full.removeprefix("docker.io/library/"))
+    return wanted == item.tag or (bool(full) and familiar_name(wanted) == familiar_name(full))
 
 
 def _for_platform(files: Files, items: list[Descriptor], reference: Reference, limits: Limits) -> Descriptor:

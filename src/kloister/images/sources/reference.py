@@ -48,3 +48,10 @@ def parse_reference(text: str) -> Reference:
     if tag and not _TAG.fullmatch(tag):
         raise Misconfigured("reference-tag", f"{tag!r} in {text!r} is not a tag.", _HINT)
     return Reference(Transport(name), Path(path), tag)
+
+
+def familiar_name(name: str) -> str:
+    """A Docker name without the default registry and with its tag: `docker.io/library/a` is `a:latest`."""
+    short = name.removeprefix("docker.io/").removeprefix("library/")
+    last = short.rpartition("/")[2]
+    return short if ":" in last or "@" in last else short + ":latest"
