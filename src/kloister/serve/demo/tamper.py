@@ -165,6 +165,11 @@ def add_beside(path: str, name: str, content: bytes) -> Edit:
     return _on(path, change)
 
 
+def replace_content(path: str, content: bytes) -> Edit:
+    """A file gets other bytes."""
+    return _on(path, lambda m: [Member(m.info, content)])
+
+
 def flip_encrypted_byte(layout: Layout) -> None:
     """One bit in the middle of the first encrypted layer."""
     for number, layer in enumerate(layout.manifest["layers"]):
