@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from kloister.images.sources.image import SourceImage
 
 TARGET = "sim"  # the only one so far; `gramine` will put its own loader in ld.so's place
 _NOT_DRAWN = "The key of the private part is not drawn yet: the conversion will give another MRENCLAVE."
+_SIMULATED = re.compile(r"""\bsimulated["']?\s*:\s*["']?allow""")
 _MAX_NOTES = 20  # lines for a person; the rest is counted
 
 
@@ -191,7 +193,7 @@ def _notes(assembly: Assembly, options: ConvertOptions) -> list[str]:
     notes = skipped[:_MAX_NOTES]
     if len(skipped) > len(notes):
         notes.append(f"{len(skipped) - len(notes)} more entries were left out.")
-    if options.simulated:
+    if options.simulated or (options.template and _SIMULATED.search(options.template)):
         notes.append("The policy admits simulated platforms: a host's root can read what runs there.")
     if options.debug:
         notes.append("This is a debug enclave: its memory can be read from outside.")

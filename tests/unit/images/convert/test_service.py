@@ -248,4 +248,9 @@ def test_devices_are_left_out_with_a_note(
     assert "/dev0: a character device was left out" in notes
     assert "5 more entries were left out." in notes
     assert any("simulated" in note for note in notes)
+    template = "{simulated: allow, mrenclave: '@MRENCLAVE@'}"
+    with open_source(f"oci:{tmp_path / 'src'}") as image:
+        by_hand = predict(image, runtime, signing_key, replace(options, template=template)).notes
+        plain = predict(image, runtime, signing_key, options).notes
+    assert [any("simulated" in note for note in found) for found in (by_hand, plain)] == [True, False]
     assert any("debug" in note for note in notes)

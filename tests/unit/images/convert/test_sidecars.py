@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kloister.errors import Misconfigured
+from kloister.errors import Malformed, Misconfigured
 from kloister.images.convert import Conversion, Sidecars
+from kloister.images.convert.sidecars import keys_document, parse_keys
 
 CONVERSION = Conversion(
     bytes(32), bytes(32), "sha256:a", "sha256:b", "sha256:c", 1, 1, "kind: Policy\n", {"layer": b"k"}
@@ -48,3 +53,25 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as refused:
         Sidecars.named(tmp_path / "file", "image").write(CONVERSION, ("clinic", "inference"))
     assert refused.value.code == "destination-unwritable"
+
+
+@given(st.dictionaries(st.text(max_size=9), st.binary(min_size=1, max_size=40), max_size=3))
+def test_the_keys_file_reads_back(secrets: dict[str, bytes]) -> None:
+    assert parse_keys(keys_document(replace(CONVERSION, secrets=secrets), ("a", "b"))) == ("a/b", secrets)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_a_damaged_keys_file_is_refused_or_names_other_keys(at: int, change: int) -> None:
+    data = bytearray(keys_document(CONVERSION, ("clinic", "inference")))
+    data[at % len(data)] ^= change
+    with contextlib.suppress(Malformed):
+        policy, secrets = parse_keys(bytes(data))
+        assert isinstance(policy, str)
+        assert all(isinstance(value, bytes) for value in secrets.values())
+
+
+@pytest.mark.parametrize("data", [b"[]", b"{}", b'{"policy":1,"secrets":{}}', b'{"policy":"a/b","secrets":[]}'])
+def test_what_is_no_keys_file(data: bytes) -> None:
+    with pytest.raises(Malformed) as refused:
+        parse_keys(data)
+    assert refused.value.code == "keys-fields"
