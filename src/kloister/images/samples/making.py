@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from kloister.errors import Misconfigured
 from kloister.images.importer import Imported, import_image
 from kloister.images.samples import clinic, redis
+from kloister.images.sources.reference import parse_reference
+from kloister.images.staging import staging
 
 SAMPLES = {
     "clinic": (clinic.assemble_clinic, clinic.OPTIONS),
@@ -31,6 +30,6 @@ def make_sample(name: str, destination: str) -> Imported:
             "sample-unknown", f"There is no sample {name!r}.", f"Samples: {', '.join(sorted(SAMPLES))}."
         )
     assemble, options = SAMPLES[name]
-    with tempfile.TemporaryDirectory(prefix="kloister-sample-") as directory:
-        assemble(Path(directory, "root"))
-        return import_image(Path(directory, "root"), destination, options)
+    with staging(parse_reference(destination).path) as scratch:  # beside the image: what a kill leaves goes next time
+        assemble(scratch / "root")
+        return import_image(scratch / "root", destination, options)
