@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from kloister.errors import Malformed
+from kloister.formats.enclave import repeated
 from kloister.formats.enclave.toml import emit
 from kloister.formats.wire import unhex
 
@@ -66,7 +67,8 @@ class Manifest:
             Malformed: `manifest-size`, `manifest-toml`, `manifest-key` (missing, removed, of another type),
                 `manifest-value` (outside what Gramine takes).
         """
-        root = _Section(_load(data), "")
+        document, further = _load(data)
+        root = _Section(document, "")
         loader, sgx = root.section("loader"), root.section("sgx")
         for name, instead in _REMOVED.items():
             if name in sgx.table:
@@ -90,7 +92,10 @@ class Manifest:
             isvsvn=sgx.integer("isvsvn", 0, range(1 << 16)),
             remote_attestation=sgx.choice("remote_attestation", ("none", "dcap"), "none"),
             cpu_features=tuple(_cpu_features(sgx.section("cpu_features"))),
-            trusted_files=tuple(_trusted_file(item, "sgx.trusted_files") for item in sgx.items("trusted_files")),
+            trusted_files=(
+                *(_trusted_file(item, "sgx.trusted_files") for item in sgx.items("trusted_files")),
+                *(TrustedFile(uri, bytes.fromhex(digest)) for uri, digest in further),
+            ),
         )
 
     @classmethod
@@ -159,11 +164,12 @@ class _Section:
         return tuple(values)
 
 
-def _load(data: bytes) -> dict[str, Any]:
+def _load(data: bytes) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     if len(data) > MAX_MANIFEST:
         raise Malformed("manifest-size", f"The manifest has {len(data)} bytes; at most {MAX_MANIFEST} are read.")
     try:
-        return tomllib.loads(data.decode("utf-8"))
+        text, further = repeated.split(data.decode("utf-8"))
+        return tomllib.loads(text), further
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, tomllib.TOMLDecodeError) else type(error).__name__
         raise Malformed("manifest-toml", f"The manifest is not well-formed TOML: {reason}.") from None
