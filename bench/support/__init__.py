@@ -1,0 +1,1 @@
+"""What the benchmarks share: a stack of their own, statistics, and how results are shown."""
