@@ -56,7 +56,7 @@ class Pack:
         Raises:
             Malformed: `pack-file` (missing or no regular file), `pack-size`, `manifest-*`, `launch-*`,
                 `tree-unmeasured`, `launch-unmeasured`.
-            Denied: `tree-changed`, `launch-changed`.
+            Denied: `tree-changed`, `launch-changed`, `layer-changed` (an encrypted layer has another digest).
         """
         trusted = {file.uri: file.sha256 for file in Manifest.parse(manifest).trusted_files}
         tree = _read(directory, "enclave/tree", MAX_TREE)
@@ -72,7 +72,7 @@ class Pack:
             sigstruct=_read(directory, "enclave/sigstruct", _SIGSTRUCT_LIMIT),
             observed=_open(directory, "observed.tree"),
             contents=_open(directory, "contents"),
-            private={digest: _open(directory, f"private/{digest}") for digest in digests},
+            private={digest: _open_layer(directory, digest) for digest in digests},
             private_tree=_open(directory, "enclave/private.tree") if launch.private else None,
         )
 
@@ -93,6 +93,16 @@ def _open(directory: int, name: str) -> int:
         os.close(descriptor)
         raise Malformed("pack-file", f"The pack's {name} is not a regular file.", _REBUILD)
     return descriptor
+
+
+def _open_layer(directory: int, digest: str) -> int:
+    try:
+        return _open(directory, f"private/{digest}")
+    except Malformed:
+        text = (
+            f"The encrypted layer {digest[:16]}... that was measured is not in the image: another stands in its place."
+        )
+        raise Denied("layer-changed", text, _REBUILD) from None
 
 
 def _read(directory: int, name: str, limit: int) -> bytes:

@@ -83,7 +83,7 @@ class Attacks:
         )
         for name, code, path, edit in edits:
             yield Attack(name, code, partial(self._run_changed, path, edit), "redis")
-        yield Attack("a byte of the encrypted layer is changed", "private-changed", self._encrypted, "clinic")
+        yield Attack("a byte of the encrypted layer is changed", "layer-changed", self._encrypted, "clinic")
 
     def _on_the_measurement(self) -> Iterator[Attack]:
         yield Attack("a debug enclave asks", "debug-not-allowed", self._debug, "redis")

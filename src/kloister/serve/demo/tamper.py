@@ -104,7 +104,7 @@ def edit(layout: Layout, path: str, change: Edit) -> None:
         members = _members(blob)
         if any(_name(member) == path for member in members):
             data = _tar(change(members))
-            layout.replace_layer(number, gzip.compress(data) if blob[:2] == b"\x1f\x8b" else data, _digest(data))
+            layout.replace_layer(number, gzip.compress(data, 1) if blob[:2] == b"\x1f\x8b" else data, _digest(data))
             return
     raise Misused("tamper-path", f"No plain layer of the image holds {path}.")
 
