@@ -58,6 +58,9 @@ def _refusal(refusal: dict[str, Any]) -> None:
         print(f"    expected   {condition['expected']}")
         print(f"    seen       {condition['seen']}")
         print(f"    allow it   {condition['allow']}")
+    if refusal["conditions"] and refusal.get("document"):
+        name = f"{refusal['namespace']}/{refusal['policy']}"
+        print(f"  to change  kloister policy show {name} > policy.json; edit; kloister policy apply policy.json")
     evidence = refusal.get("evidence")
     if evidence:
         print(f"  evidence   {evidence['tee']}, MRENCLAVE {evidence['mrenclave']}, TCB {evidence['tcbStatus']}")

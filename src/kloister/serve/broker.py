@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import Sequence
@@ -79,44 +81,47 @@ def run(root: Path, address: str, remote: Remote | None = None) -> None:
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
     directory = _private(State(root).broker)
-    with _lock(directory):
-        broker = _Broker(State(root), address, remote)
-        try:
-            asyncio.run(broker.serve())
-        finally:
-            broker.close()
+    with _lock(directory), contextlib.ExitStack() as opened:
+        asyncio.run(_Broker(State(root), address, remote, opened).serve())
 
 
 class _Broker:
-    """One running broker; made in the order in which things can go wrong for the operator."""
+    """One running broker; made in the order in which things can go wrong for the operator.
 
-    def __init__(self, state: State, address: str, remote: Remote | None) -> None:
+    What it opens is closed with `opened`, also where the making ends half-way.
+    """
+
+    def __init__(self, state: State, address: str, remote: Remote | None, opened: contextlib.ExitStack) -> None:
         directory, self._now = state.broker, clock.now()
         self._directory = directory
-        self._public = listeners.bind_tcp(address)
+        public = opened.enter_context(listeners.bind_tcp(address))
         self._host = address.rpartition(":")[0].strip("[]")
         self._authority = keys.authority(directory, "ca", "Kloister broker", self._now, entropy.draw)
         self._renew(self._now)
         self._context = listeners.server_context(directory / "tls.pem", directory / "tls.key")
         vault = Vault(keys.root_key(directory, entropy.draw), entropy.draw)
-        self._storage = SqliteStorage(directory / "broker.db")
+        storage = SqliteStorage(directory / "broker.db")
+        opened.callback(storage.close)
         settings = Settings(simulated=True)  # it admits the root of the simulated platform beside it
         appraiser = CachingAppraiser(PlatformSource(state.control))
-        desk = ReleaseDesk(self._storage, vault, appraiser, keys.key_hash(directory / "tls.key"), settings)
-        self._administration = Administration(self._storage, vault, settings)
-        self._listeners = [Listener(release_app(desk), self._public, TimelyProtocol, self._context)]
+        desk = ReleaseDesk(storage, vault, appraiser, keys.key_hash(directory / "tls.key"), settings)
+        self._administration = Administration(storage, vault, settings)
+        self._listeners = [Listener(release_app(desk), public, TimelyProtocol, self._context)]
         if remote is not None:
-            self._listeners.append(self._remote(remote))
+            remote_socket = opened.enter_context(listeners.bind_tcp(remote.address))
+            self._listeners.append(self._remote(remote, remote_socket))
         app = admin_app(self._administration, [ADMIN_HOST])
         # last: whoever finds this socket finds a broker that is ready
-        self._listeners.append(Listener(app, listeners.bind_unix(state.admin), OwnerProtocol, None))
+        admin = opened.enter_context(listeners.bind_unix(state.admin))
+        opened.callback(state.admin.unlink, missing_ok=True)
+        self._listeners.append(Listener(app, admin, OwnerProtocol, None))
 
     def _renew(self, now: datetime) -> bool:
         names = list(dict.fromkeys(["kloister-broker", "localhost", "127.0.0.1", "::1", self._host]))
         names = [name for name in names if name not in ("0.0.0.0", "::")]  # noqa: S104  left out, not bound
         return keys.leaf(self._directory, "tls", self._authority, names, now, entropy.draw)
 
-    def _remote(self, remote: Remote) -> Listener:
+    def _remote(self, remote: Remote, sock: socket.socket) -> Listener:
         now, directory = self._now, self._directory
         keys.leaf(directory, "admin-tls", self._authority, [remote.name], now, entropy.draw)
         clients = keys.authority(directory, "admin-ca", "Kloister administrators", now, entropy.draw)
@@ -126,7 +131,7 @@ class _Broker:
         )
         port = remote.address.rpartition(":")[2]
         app = admin_app(self._administration, [remote.name, f"{remote.name}:{port}"])
-        return Listener(app, listeners.bind_tcp(remote.address), CertificateProtocol, context)
+        return Listener(app, sock, CertificateProtocol, context)
 
     async def serve(self) -> None:
         """Listen on everything until a signal comes."""
@@ -139,11 +144,6 @@ class _Broker:
             await asyncio.gather(*(listener.listen() for listener in self._listeners))
         finally:
             renewal.cancel()
-
-    def close(self) -> None:
-        """Let go of the database and of the socket's name."""
-        self._storage.close()
-        (self._directory / "admin.sock").unlink(missing_ok=True)
 
     def _stop(self) -> None:
         for listener in self._listeners:
@@ -170,7 +170,7 @@ def _private(directory: Path) -> Path:
 
 def _lock(directory: Path) -> IO[bytes]:
     """The lock of the broker's directory; the kernel drops it with the process, however that ends."""
-    file = (directory / "lock").open("wb")
+    file = os.fdopen(os.open(directory / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -13,7 +13,7 @@ from typing import Any
 
 from kloister.errors import Malformed
 
-MAX_TEXT = 1024 * 1024  # bytes; a policy has some kB, and the reader is pure Python
+MAX_TEXT = 256 * 1024  # bytes; a policy has some kB, and the reader, pure Python, takes up to 15 s for a MB
 MAX_DEPTH = 32  # nested collections; a release policy needs six
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,15})", re.ASCII)

@@ -125,7 +125,7 @@ def _service(policy: Policy, service: str) -> tuple[Condition, ...]:
 
 def _alternatives(rule: Attestation, verified: Verified, now: datetime) -> tuple[int | None, tuple[Condition, ...]]:
     if not rule.any:
-        allow = f"Under attestation.any: - sgx: {{mrenclave: {verified.report.mrenclave.hex()}}}"
+        allow = f'Under attestation.any: - sgx: {{mrenclave: "{verified.report.mrenclave.hex()}"}}'
         seen = verified.report.mrenclave.hex()
         return None, (_condition("measurement-not-allowed", "attestation.any", "nobody", seen, allow),)
     results = [_alternative(one, index, verified, now) for index, one in enumerate(rule.any)]
@@ -150,7 +150,7 @@ def _sgx(expected: SgxExpectation, path: str, verified: Verified) -> list[Condit
     failed = []
     if expected.mrenclave is not None and expected.mrenclave != report.mrenclave:
         seen = report.mrenclave.hex()
-        allow = f"Under attestation.any: - sgx: {{mrenclave: {seen}}}"
+        allow = f'Under attestation.any: - sgx: {{mrenclave: "{seen}"}}'
         failed.append(_condition("measurement-not-allowed", f"{path}.mrenclave", expected.mrenclave.hex(), seen, allow))
     if expected.mrsigner is not None:
         failed += _signer(expected, path, verified)

@@ -1,21 +1,16 @@
-"""The reason codes of refusals: what each means and what would allow it, for `kloister explain`."""
+"""The reason codes of policies and of the release exchange: what each means and what would allow it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from types import MappingProxyType
 
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A sentence on what a code means, and what would allow the request if that is wanted."""
-
-    text: str
-    allow: str
-
+from kloister.errors import BUG, Reason
 
 _APPLY = "then `kloister policy apply FILE`."
 
-_REASONS = {
+REASONS: Mapping[str, Reason] = MappingProxyType({
+    # conditions of a release policy
     "policy-unknown": Reason(
         "No policy of this name has been applied.",
         "Apply the policy that `kloister convert` wrote: `kloister policy apply FILE`.",
@@ -80,40 +75,24 @@ _REASONS = {
         "An uploaded secret is not text, but an argument or a variable uses it.",
         "Upload text, or use the part hex or base64 in the policy.",
     ),
-    "root-untrusted": Reason(
-        "The evidence is signed under a root of trust that this broker does not admit.",
-        "A simulated platform's root is admitted by starting the broker beside that platform (`kloister up`).",
-    ),
-    "collateral-expired": Reason(
-        "The collateral that vouches for the platform is out of date.",
-        "See that the broker reaches its source of collateral; it fetches anew by itself.",
-    ),
-    "tcb-revoked": Reason("Intel has revoked the platform's TCB level.", "Update the platform's firmware."),
-    "policy-not-supported-yet": Reason(
-        "The document uses a field of the policy language that this version cannot keep.", "Remove the field."
-    ),
-    "policy-unknown-field": Reason("The document has a field that does not exist.", "Check the spelling."),
-    "policy-invalid": Reason("A field of the document has a value that it cannot have.", "Correct the named field."),
     "template-undefined": Reason(
         "A template uses a secret that the policy does not define.", "Define it under secrets."
     ),
     "template-part": Reason("A template uses a part that its secret does not have.", "Use a part that it has."),
     "template-syntax": Reason("Braces in a template are not {{ secrets.NAME.PART }}.", "Only secrets are filled in."),
-    "yaml-ambiguous": Reason(
-        "A scalar without quotes means different things to different YAML readers.", "Put it in quotes."
+    "appraisal-policy-field": Reason(
+        "A field of the appraisal policy does not exist or has a value that it cannot have.",
+        "See the appraisal policy in `docs/reference/policy.md`.",
     ),
-    "broker-impostor": Reason(
-        "Whoever answered is not the broker whose authority was measured into the image.",
-        "Point the workload at its own broker, or convert the image again for this one.",
-    ),
-}
+    "decision-made-elsewhere": Reason("Something else than the policy made a decision.", BUG),
+})  # fmt: skip
 
 
 def describe(code: str) -> Reason:
-    """The reason behind a code; an empty one where the code is not ours to explain."""
-    return _REASONS.get(code, Reason("", ""))
+    """The reason behind a code of this table; an empty one for any other. `serve/reasons.py` knows all tables."""
+    return REASONS.get(code, Reason(""))
 
 
 def codes() -> tuple[str, ...]:
-    """Every code that has a description."""
-    return tuple(_REASONS)
+    """Every code of this table."""
+    return tuple(REASONS)
