@@ -6,6 +6,24 @@ about it. No secret ever stands in any of the three.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What a code means, for `kloister explain CODE`; every wing keeps a table of its codes in `reasons.py`.
+
+    Attributes:
+        text: one sentence on what was found.
+        allow: what to do about it; for a refusal by a policy, what would allow the request.
+    """
+
+    text: str
+    allow: str = ""
+
+
+BUG = "This is a fault of Kloister: please report it."
+
 
 class KloisterError(Exception):
     """Base of all errors that Kloister raises on purpose.

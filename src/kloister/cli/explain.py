@@ -18,7 +18,7 @@ def explain(
     as_json: JsonFlag = False,
 ) -> None:
     """Explain a refusal by its id (condition, expected, seen, how to allow it), or what a reason code means."""
-    from kloister.trust.policy.reasons import describe
+    from kloister.serve.reasons import describe
 
     reason = describe(subject)
     if reason.text:
@@ -42,7 +42,7 @@ def _code(code: str, text: str, allow: str, *, as_json: bool) -> None:
         return
     print(f"{code}: {text}")
     if allow:
-        print(f"  If it is wanted: {allow}")
+        print(f"  What to do: {allow}")
 
 
 def _refusal(refusal: dict[str, Any]) -> None:

@@ -1,0 +1,173 @@
+"""The reason codes of the formats. `*` stands for the name of what was read, such as `quote` or `tcb-info`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from kloister.errors import BUG, Reason
+
+_AGAIN = "Get it again; where the bytes come from a person, correct them."
+_CONVERT = "Convert the image again."
+_PCK = "Get the platform's certificates again."
+_COLLATERAL = "Get the collateral again."
+_OURS = "Client and server are of different versions, or something alters the messages: use one version."
+_POLICY = "See `docs/reference/policy.md`."
+_IMAGE = "The image is damaged or made by a faulty tool: fetch or build it again."
+_TREE = "Convert the image again, or delete the pack: it is rebuilt."
+_FILES = (
+    "Delete the pack under cache/packs: it is made again from the image. If it happens again, the image was changed."
+)
+
+REASONS: Mapping[str, Reason] = MappingProxyType({
+    # any format
+    "*-truncated": Reason("The bytes end before the structure does.", _AGAIN),
+    "*-trailing": Reason("Bytes follow behind the end of the structure.", _AGAIN),
+    "*-reserved": Reason("Bytes that the specification reserves are not zero.", _AGAIN),
+    "*-size": Reason("It has more bytes than are read, or another number than its format says.", _AGAIN),
+    "*-hex": Reason("It is not hexadecimal, or has another number of bytes than it must have.", _AGAIN),
+    "*-base64url": Reason("It is not base64url without padding.", _AGAIN),
+    "*-json": Reason("It is not well-formed JSON in UTF-8 with unique keys.", _AGAIN),
+    "*-field": Reason("A field is missing, or its value is not of its kind.", _AGAIN),
+    "*-fields": Reason("The object does not have exactly the members that it must have.", _OURS),
+    "*-digest": Reason("The bytes do not have the SHA-256 that names them, or the name is no digest.", _IMAGE),
+    # certificates, keys and revocation lists
+    "*-pem": Reason("It is not a list of PEM certificates of the expected length.", _PCK),
+    "*-der": Reason("It is not DER as it should be.", _AGAIN),
+    "*-point": Reason("The public key is not a point of the curve P-256.", _AGAIN),
+    "certificate-syntax": Reason("A certificate is not well-formed X.509 with one common name.", _PCK),
+    "certificate-size": Reason("A certificate is larger than any that is read.", _PCK),
+    "certificate-algorithm": Reason("A certificate does not use ECDSA on P-256 with SHA-256.", _PCK),
+    "certificate-extension": Reason("A certificate has a critical extension that is not understood.", _PCK),
+    "crl-size": Reason("A revocation list is larger than any that is read.", _COLLATERAL),
+    "crl-syntax": Reason("A revocation list is not well-formed, or does not say when the next is due.", _COLLATERAL),
+    "crl-algorithm": Reason("A revocation list is not signed with ECDSA and SHA-256.", _COLLATERAL),
+    "crl-extension": Reason("A revocation list has a critical extension that is not understood.", _COLLATERAL),
+    "signature-size": Reason("A P-256 signature must have 64 bytes.", _AGAIN),
+    # quotes and collateral (verification, step 1)
+    "quote-size": Reason("The quote has more bytes than any quote has.", "Check that the file is a quote."),
+    "quote-version": Reason("Quotes of this version are not known; 3, 4 and 5 are.", "Give another quote."),
+    "quote-key-type": Reason("The attestation key is not of the one known type, ECDSA P-256.", "Give another quote."),
+    "quote-tee": Reason("A quote of this version cannot have this TEE type.", _AGAIN),
+    "quote-vendor": Reason("The quoting enclave is not Intel's.", "Only quotes of Intel's quoting enclave are read."),
+    "quote-body-type": Reason("The body has a type or size that is not known, or does not fit the TEE type.", _AGAIN),
+    "quote-body": Reason("The body of the quote is no SGX report, but is used as one.", BUG),
+    "certification-type": Reason("The certification data is of a type that is not known, or names no PCK.", _AGAIN),
+    "pck-extension-field": Reason("The SGX extension of the PCK certificate is damaged or incomplete.", _PCK),
+    "tcb-info-version": Reason("TCB info of this version is not known; 2 and 3 are.", _COLLATERAL),
+    "qe-identity-version": Reason("QE identity of this version is not known; 2 is.", _COLLATERAL),
+    # enclaves: ELF, manifest, measurement, SIGSTRUCT
+    "elf-header": Reason("The file is no 64-bit ELF program that can be used here.", "Name a program for x86-64."),
+    "elf-segment": Reason("A segment of the ELF file does not fit the file, memory or its neighbours.", _CONVERT),
+    "elf-entry": Reason("The ELF file's entry is in no executable segment.", _CONVERT),
+    "content-size": Reason("The enclave's content is larger than what is measured so.", "Measure its hash."),
+    "enclave-threads": Reason("An enclave cannot have this number of threads.", "Choose another --max-threads."),
+    "enclave-too-small": Reason(
+        "The enclave's address range is too small for its threads, loader and manifest.",
+        "Raise --enclave-size or lower --max-threads.",
+    ),
+    "manifest-size": Reason("The Gramine manifest has more bytes than are read.", _CONVERT),
+    "manifest-toml": Reason("The Gramine manifest is not well-formed TOML.", _CONVERT),
+    "manifest-key": Reason("The Gramine manifest lacks a key, or has one of a wrong type or an old name.", _CONVERT),
+    "manifest-value": Reason("A key of the Gramine manifest has a value that it cannot have.", _CONVERT),
+    "sigstruct-*": Reason("A constant field of the SIGSTRUCT does not have its value.", "Sign the enclave again."),
+    "sigstruct-date": Reason("The SIGSTRUCT's date is no date in BCD.", "Sign the enclave again."),
+    "sigstruct-signature": Reason(
+        "The SIGSTRUCT's signature does not match its content.",
+        "Sign the enclave again; a SIGSTRUCT cannot be edited after signing.",
+    ),
+    "signing-key": Reason(
+        "The signing key is not RSA of 3072 bits with exponent 3.", "openssl genrsa -3 -out key.pem 3072"
+    ),
+    # the tree, the launch document and private parts
+    "tree-size": Reason("The tree document has more bytes than are read.", _TREE),
+    "tree-header": Reason("The tree document does not start as it must, or its end is cut off.", _TREE),
+    "tree-line": Reason("A line of the tree document does not follow the format.", _TREE),
+    "tree-path": Reason("A path of the tree document is not written in the one allowed way.", _TREE),
+    "tree-order": Reason("The lines of the tree document are not in the order of their paths.", _TREE),
+    "tree-parent": Reason("The tree lists an entry whose directory it does not list.", _TREE),
+    "tree-link": Reason("The tree lists a hard link to no file that comes before it.", _TREE),
+    "file-added": Reason("There is a file that was not measured.", _FILES),
+    "file-removed": Reason("A measured file is missing.", _FILES),
+    "file-changed": Reason("A file's content or size is not what was measured.", _FILES),
+    "file-kind": Reason("Something is a file, directory or link where another kind was measured.", _FILES),
+    "file-mode": Reason("The permission bits of a file are not what was measured.", _FILES),
+    "file-owner": Reason("The owner or group of a file is not what was measured.", _FILES),
+    "file-time": Reason("The modification time of a file is not what was measured.", _FILES),
+    "link-changed": Reason("A link leads to another place than was measured.", _FILES),
+    "launch-version": Reason("The launch document is of another version.", _CONVERT),
+    "launch-canonical": Reason("The launch document is not canonical JSON.", _CONVERT),
+    "launch-field": Reason("A field of the launch document is missing or has a value it cannot have.", _CONVERT),
+    "private-tree": Reason(
+        "The list of the private files does not open with the key, or is not whole.",
+        "Give the policy the key that this image was converted with, or convert again.",
+    ),
+    "layer-hmac": Reason(
+        "An encrypted layer was changed, or the key is not the one it was encrypted with.",
+        "Give the policy the key that this image was converted with, or convert again.",
+    ),
+    # images
+    "layout-version": Reason("The OCI layout is of a version that is not read.", "Write it with a current tool."),
+    "index-version": Reason("The image index is of a version that is not read.", "Write it with a current tool."),
+    "manifest-version": Reason("The image manifest is of a version that is not read.", "Write it with a current tool."),
+    "manifest-layers": Reason("The image has more layers than are read.", "Build it with fewer layers."),
+    "config-rootfs": Reason("The image's root file system is not made of layers.", _IMAGE),
+    "digest-algorithm": Reason("A blob is named by another hash than SHA-256.", "Copy the image with SHA-256 digests."),
+    "layer-truncated": Reason("A layer ends inside an entry.", _IMAGE),
+    "layer-header": Reason("A tar header of a layer is damaged, of no known form, or out of range.", _IMAGE),
+    "layer-pax": Reason("A PAX header of a layer is damaged, or sets what no layer may set.", _IMAGE),
+    "layer-entry-type": Reason("A layer has an entry of a type that is not read, such as a sparse file.", _IMAGE),
+    "pubopts-cipher": Reason("A layer is encrypted with another cipher than AES_256_CTR_HMAC_SHA256.", _IMAGE),
+    "pubopts-missing": Reason("An encrypted layer lacks the annotation with its public options.", _IMAGE),
+    "privopts-field": Reason("The private options of an encrypted layer are not as they must be.", _IMAGE),
+    # release policies
+    "policy-not-supported-yet": Reason(
+        "The document uses a field of the policy language that this version cannot keep.", "Remove the field."
+    ),
+    "policy-unknown-field": Reason("The document has a field that does not exist.", "Check the spelling. " + _POLICY),
+    "policy-invalid": Reason(
+        "A field of the document has a value that it cannot have.", "Correct the named field. " + _POLICY
+    ),
+    # messages between client, broker, platform and enclave
+    "*-message": Reason("A frame does not hold a JSON object.", _OURS),
+    "*-member": Reason("A message has a member that nobody reads.", _OURS),
+    "*-text": Reason("A text is too long, or holds NUL or half a surrogate pair.", _OURS),
+    "*-list": Reason("A list of texts is too long, or holds something else.", _OURS),
+    "*-object": Reason("Something is no object, or one with too many or other members.", _OURS),
+    "*-name": Reason("A name is not written in the allowed characters and length.", "Correct the name."),
+    "event-*": Reason("An event of a launch lacks a member, or has one with a value it cannot have.", _OURS),
+    "event-kind": Reason("The message is no event that this version knows.", _OURS),
+    "host-*": Reason("What the host says of a launch lacks a member, or has one with an impossible value.", _OURS),
+    "platform-*": Reason("A message to or from the platform has a member with a value it cannot have.", _OURS),
+    "platform-op": Reason("The platform does not know this request, or not at this moment.", _OURS),
+    "platform-mounts": Reason("More named mounts were given than an enclave can have.", "Give fewer."),
+    "start-*": Reason("A message to the spawner has a member with a value it cannot have.", _OURS),
+    "start-op": Reason("The spawner knows one request only.", _OURS),
+    "tee-*": Reason("A message on an enclave's socket has a member with a value it cannot have.", _OURS),
+    "tee-op": Reason("An enclave's socket answers quote, report, targetInfo and key.", "Ask for one of these."),
+    "challenge-expires": Reason("The challenge's expiry is not a time.", _OURS),
+    "release-key": Reason("The other side's X25519 key is not a usable one.", _OURS),
+    "release-sealed": Reason(
+        "The released secrets were not sealed for this exchange.",
+        "Something between workload and broker alters messages; look at what the connection passes through.",
+    ),
+    "bundle-environment": Reason("A released variable has an empty name, or one with an equals sign.", _OURS),
+    "bundle-file-mode": Reason("A released file lacks a mode of four octal digits or numeric owners.", _OURS),
+    "bundle-fields": Reason("The released bundle has too many files or keys, or an unknown output.", _OURS),
+    "bundle-slots": Reason("A slot has an impossible name, or a pattern that is no regular expression.", _OURS),
+    # faults of ours
+    "der-length": Reason("A DER element would be longer than is ever written.", BUG),
+    "field-range": Reason("A number does not fit its field.", BUG),
+    "field-size": Reason("Bytes do not fit their field.", BUG),
+    "frame-size": Reason("A message does not fit into a frame.", BUG),
+    "json-integer": Reason("Canonical JSON was given an integer above 2^53-1.", BUG),
+    "json-type": Reason("Canonical JSON was given a value that it cannot hold.", BUG),
+    "layer-key-size": Reason("A layer's key or nonce does not have its size.", BUG),
+    "layer-secret-size": Reason("The secret of the private layers does not have 32 bytes.", BUG),
+    "page-size": Reason("A page does not have 4096 bytes.", BUG),
+    "run-size": Reason("Bytes do not fit into their pages.", BUG),
+    "tar-field": Reason("An entry cannot be written as a tar header.", BUG),
+    "toml-text": Reason("TOML was given a lone surrogate.", BUG),
+    "toml-type": Reason("TOML was given a value that it cannot hold.", BUG),
+    "tree-entry": Reason("An entry cannot be written as a line of the tree.", BUG),
+})  # fmt: skip
