@@ -17,6 +17,9 @@ _ANY = "*"
 _TYPED = 3  # arguments of every reader of a member: message, name, what
 
 
+Raisers = dict[tuple[Path | None, str], tuple[int, str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Code:
     """A code or pattern (`*` for what is computed), the family that carries it, and where."""
@@ -47,51 +50,55 @@ def collect() -> tuple[list[Code], list[str]]:
     return [one for one in found if one.code != "*-*"], unread  # the members of messages, read by `_members`
 
 
-def _raisers(trees: dict[Path, ast.Module]) -> dict[tuple[Path | None, str], int]:
-    """Functions that raise their parameter `code`, directly or through one another, with its place in a call.
+def _raisers(trees: dict[Path, ast.Module]) -> Raisers:
+    """Functions that raise their parameter `code`, directly or through one another: its place in a call, its family.
 
     A private function is known in its own module only; a public one everywhere.
     """
     functions = [
         (path, node) for path, tree in trees.items() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
     ]
-    known: dict[tuple[Path | None, str], int] = {}
+    known: Raisers = {}
     functions = [(path, node) for path, node in functions if "code" in [one.arg for one in node.args.args]]
     while True:
         before = len(known)
         for path, node in functions:
             names = [one.arg for one in node.args.args if one.arg not in ("self", "cls")]
-            if any(_hands_on(inner, path, known) for inner in ast.walk(node)):
-                known[path if node.name.startswith("_") else None, node.name] = names.index("code")
+            families = [one for inner in ast.walk(node) for one in _handed_on(inner, path, known)]
+            if families:
+                known[path if node.name.startswith("_") else None, node.name] = (names.index("code"), families[0])
         if len(known) == before:
             return known
 
 
-def _hands_on(node: ast.AST, path: Path, raisers: dict[tuple[Path | None, str], int]) -> bool:
-    return any(isinstance(value, ast.Name) and value.id == "code" for _, value in _carried(node, path, raisers))
+def _handed_on(node: ast.AST, path: Path, raisers: Raisers) -> list[str]:
+    """The families that carry a parameter `code` on from here."""
+    carried = _carried(node, path, raisers)
+    return [family for family, value in carried if isinstance(value, ast.Name) and value.id == "code"]
 
 
 def _called(call: ast.Call) -> str:
     return str(getattr(call.func, "id", getattr(call.func, "attr", "")))
 
 
-def _carried(node: ast.AST, path: Path, raisers: dict[tuple[Path | None, str], int]) -> Iterator[tuple[str, ast.expr]]:
+def _carried(node: ast.AST, path: Path, raisers: Raisers) -> Iterator[tuple[str, ast.expr]]:
     if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name) and one.id == "code" for one in node.targets):
         if isinstance(node.value, (ast.Constant, ast.JoinedStr)):
             yield "", node.value
     elif isinstance(node, ast.Dict) and node.keys and all(_reads_as_code(key) for key in node.keys):
-        yield from (("", key) for key in node.keys if key is not None)
+        yield from (("Unverified", key) for key in node.keys if key is not None)
     if not isinstance(node, ast.Call):
         return
     name = _called(node)
     keyword = next((one.value for one in node.keywords if one.arg == "code"), None)
-    place = 0 if name in _CARRIERS else raisers.get((path, name), raisers.get((None, name)))
+    known = (0, name) if name in _CARRIERS else raisers.get((path, name), raisers.get((None, name)))
+    place, family = known if known is not None else (None, "")
     if keyword is not None and place is not None:
-        yield name, keyword
+        yield family, keyword
     elif name == "__init__" and node.args and _names_a_code(node.args[0]):
         yield "", node.args[0]  # of `super()`: an error with a code of its own
     elif place is not None and len(node.args) > place:
-        yield name if name in _CARRIERS else "", node.args[place]
+        yield family, node.args[place]
 
 
 def _names_a_code(value: ast.expr) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _FAMILIES = {
     "Misconfigured": "the operator's settings, files or machine do not allow it",
     "Misused": "a fault of Kloister itself",
 }
+_CARRIED_BY = {"Difference": "Denied", "Condition": "Denied"}  # both are listed in a refusal
 
 
 def pages() -> dict[Path, str]:
@@ -43,22 +45,23 @@ def reasons_page() -> str:
         "",
         _HOW,
     ]
-    kinds = _families()
     for title, table in TABLES.items():
         lines += ["", f"## {title}", "", "| code | family | what it means | what to do |", "|---|---|---|---|"]
         for code, reason in table.items():
-            cells = (f"`{code}`", kinds.get(code, "-"), reason.text, reason.allow or "-")
+            cells = (f"`{code}`", _family(code), reason.text, reason.allow or "-")
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _families() -> dict[str, str]:
-    """Code to the families that carry it, where the sources say so directly."""
-    found: dict[str, set[str]] = {}
-    for one in collect()[0]:
-        if one.family in _FAMILIES:
-            found.setdefault(one.code, set()).add(one.family)
-    return {code: ", ".join(sorted(names)) for code, names in found.items()}
+def _family(code: str) -> str:
+    """The families that carry a code, or anything that the pattern `code` stands for."""
+    carried = {
+        _CARRIED_BY.get(one.family, one.family)
+        for one in collect()[0]
+        if one.code == code
+        or (fnmatchcase(code, one.code) if "*" in one.code else one.member and fnmatchcase(one.code, code))
+    }
+    return ", ".join(sorted(carried & set(_FAMILIES))) or "-"
 
 
 def commands_page() -> str:

@@ -82,6 +82,23 @@ def import_(
 
 @image_app.command()
 @guarded
+def sample(
+    name: Annotated[str, typer.Argument(help="clinic (a Python web application) or redis.", metavar="NAME")],
+    destination: Annotated[str, typer.Argument(help="oci:DIR[:TAG] or oci-archive:FILE[:TAG].", metavar="DST")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make an example image from what is on this machine: no registry is asked.
+
+    Examples:  kloister image sample clinic oci:plain:clinic;  kloister image sample redis oci:plain:redis
+    """
+    from kloister.images.samples import make_sample
+
+    _print_imported(make_sample(name, destination), dry_run=False, as_json=as_json)
+
+
+@image_app.command()
+@guarded
 def inspect(
     reference: Annotated[
         str, typer.Argument(help="oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REF].")
