@@ -23,7 +23,7 @@ def demo(
 
     Everything happens in a temporary state directory that is removed at the end. Exit code 1 if any expectation failed.
     """
-    from kloister.cli.stack import SIMULATED
+    from kloister.cli.words import SIMULATED
     from kloister.serve.demo.show import show
 
     say(SIMULATED)

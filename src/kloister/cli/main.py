@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from kloister.cli import quick, running, streams
+from kloister.cli.words import told
 
-from kloister.cli.console import guarded
+from kloister.cli.words import from_os_error, say
+
+if TYPE_CHECKING:
+    import typer
 
 # verb -> (module:attribute, what it does); an attribute that is a Typer is a group of verbs
 VERBS: dict[str, tuple[str, str]] = {
@@ -49,6 +53,8 @@ def _placeholder(summary: str) -> Callable[[], None]:
 
 def build(typed: str | None) -> typer.Typer:
     """The application with the typed verb really loaded; all of them when `typed` is None."""
+    import typer
+
     app = typer.Typer(
         name="kloister",
         help="Runs existing, unmodified containers confidentially.",
@@ -89,9 +95,19 @@ def normalise(arguments: list[str]) -> list[str]:
 
 def run(arguments: list[str] | None = None) -> None:
     """Entry point of the console script."""
+    streams.prepare()
     arguments = normalise(sys.argv[1:] if arguments is None else arguments)
-    typed = next((argument for argument in arguments if not argument.startswith("-")), "")
+    sys.exit(streams.finish(_status(arguments)))
+
+
+def _status(arguments: list[str]) -> int:
     try:
-        guarded(build(typed))(args=arguments, prog_name="kloister")
-    except typer.Exit as leaving:  # raised outside of Typer's own loop, for instance by a module that fails to load
-        sys.exit(leaving.exit_code)
+        if arguments[:1] == ["run"] and (request := quick.read(arguments[1:])) is not None:
+            return running.follow(request)
+        typed = next((argument for argument in arguments if not argument.startswith("-")), "")
+        build(typed)(args=arguments, prog_name="kloister")
+    except SystemExit as leaving:  # how Typer ends every command
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- no traceback reaches a user
+        return told(error)
+    return 0

@@ -19,7 +19,7 @@ OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to
 
 
 def _open(state: Path | None) -> Any:
-    from kloister.cli.stack import SIMULATED
+    from kloister.cli.words import SIMULATED
     from kloister.serve.simulator import simulator
     from kloister.serve.state import State
 

@@ -6,9 +6,8 @@ import typer
 
 from kloister.cli.console import JsonFlag, guarded, print_json, say
 from kloister.cli.options import StateOption
+from kloister.cli.words import SIMULATED
 from kloister.errors import Unavailable
-
-SIMULATED = "This is a simulated SGX platform: it gives the developer's loop, not confidentiality. Root can read it."
 
 
 @guarded

@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
-from dataclasses import dataclass
 from typing import Any
 
 from kloister.client.admin import AdminClient
 from kloister.errors import KloisterError
+from kloister.serve.looking import Stack, look
 from kloister.serve.processes import Process, start
-from kloister.serve.state import DEFAULT_ADDRESS, State, read_document, write_atomic
+from kloister.serve.state import DEFAULT_ADDRESS, State, write_atomic
 from kloister.tee.simulated.client import PlatformClient
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """What runs for one state directory."""
-
-    platform: Process | None
-    broker: Process | None
-    address: str
-
-    @property
-    def running(self) -> bool:
-        """Both daemons live."""
-        return self.platform is not None and self.broker is not None
-
-
-def look(state: State) -> Stack:
-    """What the stack document names and still lives."""
-    document = read_document(state.stack)
-    address = document.get("address")
-    return Stack(
-        Process.from_json(document.get("platform")),
-        Process.from_json(document.get("broker")),
-        address if isinstance(address, str) else "",
-    )
 
 
 def up(state: State, listen: str | None = None) -> tuple[Stack, bool]:
