@@ -14,6 +14,7 @@ from kloister.formats.protocol.spawner import StartRequest
 from kloister.runtime.linux import process
 from kloister.runtime.runner import events, namespaces
 from kloister.runtime.runner.sandbox import Blueprint, Descriptors
+from kloister.runtime.runner.streams import Streams
 from kloister.tee.simulated import framing
 
 _GONE = Refused("sandbox-died", "The sandbox ended without saying why; the kernel may have killed it (memory?).")
@@ -38,9 +39,11 @@ class _Monitor:
     def __init__(
         self, channel: socket.socket, request: StartRequest, descriptors: Descriptors, arguments: tuple[str, ...]
     ) -> None:
-        self._channel, self._descriptors = channel, descriptors
+        self._channel = channel
         self._watch = events.Stopwatch()
-        self._blueprint = Blueprint.draw(request, descriptors, arguments)
+        self._streams = Streams(descriptors)
+        self._descriptors = self._streams.inside
+        self._blueprint = Blueprint.draw(request, self._descriptors, arguments)
         self._link, self._inner = events.pair()
         self._last: Event | None = None
 
@@ -49,6 +52,7 @@ class _Monitor:
         unshared = os.fork()
         if not unshared:
             self._link.close()
+            self._streams.leave()
             namespaces.child(self._inner, lambda: namespaces.unshare(self._inner, self._blueprint))
         self._inner.close()
         try:
@@ -65,6 +69,7 @@ class _Monitor:
             self._send(self._watch.phase("namespaces"))
             self._link.send(namespaces.GO)
             self._close_given()
+            self._streams.start()
             self._relay(pidfd)
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -72,6 +77,7 @@ class _Monitor:
             os.waitpid(init, 0)  # returns when every process of the namespace is gone
             os.close(pidfd)
         self._drain()
+        self._streams.finish()
         return self._last or _GONE
 
     def _enter(self, unshared: int) -> int | None:

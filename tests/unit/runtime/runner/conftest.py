@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ def start(spawner: Spawning, first: bytes, tmp_path: Path) -> Iterator[Start]:
     socket = listening(tmp_path / "attestation")
     running: list[Running] = []
 
-    def begin(*, mounts: Mapping[str, Path] | None = None, pal: bytes = first, **pack: Any) -> Running:
+    def begin(
+        *, mounts: Mapping[str, Path] | None = None, output: Sequence[int] = (), pal: bytes = first, **pack: Any
+    ) -> Running:
         directory = tmp_path / f"pack{len(running)}"
         manifest = PackMaker(directory, **pack).make()
-        running.append(spawner.start(directory, manifest, pal, tmp_path / "attestation", mounts))
+        running.append(spawner.start(directory, manifest, pal, tmp_path / "attestation", mounts, output))
         return running[-1]
 
     yield begin

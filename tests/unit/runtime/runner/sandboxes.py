@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
+import termios
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -187,6 +191,11 @@ class Running:
         """A command without an answer."""
         self._stdin.write(line.encode() + b"\n")
 
+    def until_read(self) -> None:
+        """Wait until the probe has taken what it was told."""
+        while struct.unpack("i", fcntl.ioctl(self._stdin, termios.FIONREAD, bytes(4)))[0]:
+            time.sleep(0.001)
+
     def hear(self) -> str:
         """A line of the probe."""
         line = b""
@@ -253,9 +262,10 @@ class Spawning:
         self._running: list[Running] = []
 
     def start(
-        self, pack: Path, manifest_bytes: bytes, pal: bytes, attestation: Path, mounts: Mapping[str, Path] | None = None
-    ) -> Running:
-        """Ask for a sandbox, as the daemon does."""
+        self, pack: Path, manifest_bytes: bytes, pal: bytes, attestation: Path,
+        mounts: Mapping[str, Path] | None = None, output: Sequence[int] = (),
+    ) -> Running:  # fmt: skip
+        """Ask for a sandbox, as the daemon does; `output` becomes its stdout and stderr instead of a pipe."""
         mounts = mounts or {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         enclave, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -265,7 +275,7 @@ class Spawning:
         from_stdout, stdout = os.pipe()
         shown = [os.open(mounts[name], os.O_PATH) for name in sorted(mounts)]
         directory = os.open(pack, os.O_PATH)
-        given = [theirs.fileno(), memory, directory, inside.fileno(), stdin, stdout, stdout, *shown]
+        given = [theirs.fileno(), memory, directory, inside.fileno(), stdin, *(output or (stdout, stdout)), *shown]
         request = StartRequest("e1", manifest_bytes, str(attestation), Host(instance="test"), tuple(sorted(mounts)))
         send(self.sock, request.build(), given)
         theirs.close()
