@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from kloister.cli import quick, running, streams
 from kloister.cli.words import told
 
-from kloister.cli.words import from_os_error, say
-
 if TYPE_CHECKING:
     import typer
 
