@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.kloister-$(shell cat requirements/dev.txt pyproject.toml .ci/setup 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: setup debian demo test check format lint types imports docs bench fuzz requirements clean
+.PHONY: setup debian demo test check format lint types imports docs coverage bench requirements clean
 
 setup: $(STAMP)
 
@@ -38,7 +38,12 @@ imports: setup
 docs: setup
 	@$(BIN)/python -m pytest -q tests/docs
 
-check: format lint types imports docs test
+coverage: setup ## branch coverage of the pure rooms, 95 % or more
+	@$(BIN)/python -m pytest -q tests/unit/formats tests/unit/trust tests/unit/simulator tests/conformance \
+	  --cov=kloister.formats --cov=kloister.trust --cov=kloister.simulator --cov-branch --cov-report=term --cov-fail-under=95
+
+# `make test` runs the documents' examples with everything else.
+check: format lint types imports coverage test
 
 bench: setup debian
 	@for b in bench/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done

@@ -26,9 +26,11 @@ def up(
 
     place = State.at(state)
     running, started = stack.up(place, listen)
-    say(SIMULATED)
+    result = stack.status(place)
+    for sentence in result["platform"].get("notHeld") or [SIMULATED]:
+        say(sentence)
     if as_json:
-        print_json({"started": started, **stack.status(place)})
+        print_json({"started": started, **result})
         return
     print(f"{'Started' if started else 'Already running'}: broker at https://{running.address}, state in {place.root}")
 
