@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.e2e
+
+
+def _result(directory: Path, script: str, *arguments: str) -> Any:
+    """The figures of one short run, which must leave nothing behind."""
+    temporary, figures = directory / "tmp", directory / "figures.json"
+    temporary.mkdir()
+    command = [sys.executable, str(ROOT / "bench" / script), *arguments, "--json", str(figures)]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    assert list(temporary.iterdir()) == []
+    return json.loads(figures.read_text())
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+def test_a_launch_is_timed_from_the_command_to_the_application(tmp_path: Path) -> None:
+    result = _result(tmp_path, "launch.py", "--runs", "1")
+    series = {name: values["median"] for name, values in result["series"].items()}
+    assert result["files"] > 1000
+    assert {"enclave", "fill", "interpreter", "release", "private", "lockdown"} <= series.keys()
+    whole, parts = series["kloister run"], series["launcher and runner"] + series["command and platform"]
+    assert whole == pytest.approx(parts, abs=0.01)
+    assert 0 < series["bubblewrap"] < whole
+    assert 0 < series["fill"] < series["launcher and runner"]
+
+
+@pytest.mark.skipif(shutil.which("redis-benchmark") is None, reason="redis-tools is not installed")
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the benchmark needs two cores")
+def test_redis_is_compared_with_itself_outside(tmp_path: Path) -> None:
+    result = _result(tmp_path, "redis.py", "--pairs", "1", "--requests", "2000")
+    for test in ("GET", "SET"):
+        figures = result["tests"][test]
+        expected = figures["enclave"]["median"] / figures["native"]["median"]
+        assert figures["ratio"]["median"] == pytest.approx(expected, abs=0.01)
+        low, high = figures["interval95"]
+        assert low <= figures["ratio"]["median"] <= high
