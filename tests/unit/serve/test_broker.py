@@ -143,15 +143,14 @@ def test_files_are_for_the_owner_alone(stack: Running) -> None:
 def raw(
     stack: Running, method: str = "GET", path: str = "/status", body: bytes = b"", **headers: str
 ) -> tuple[int, Any]:
-    connection = _UnixConnection(stack.state.admin)
-    connection.putrequest(method, f"/admin/v1{path}", skip_host=True)
-    for name, value in {"Host": "kloister", "Content-Length": str(len(body)), **headers}.items():
-        connection.putheader(name.replace("_", "-"), value)
-    with contextlib.suppress(BrokenPipeError):  # the refusal came before all was sent
-        connection.endheaders(body)
-    response = connection.getresponse()
-    answer = response.read()
-    connection.close()
+    with contextlib.closing(_UnixConnection(stack.state.admin)) as connection:
+        connection.putrequest(method, f"/admin/v1{path}", skip_host=True)
+        for name, value in {"Host": "kloister", "Content-Length": str(len(body)), **headers}.items():
+            connection.putheader(name.replace("_", "-"), value)
+        with contextlib.suppress(BrokenPipeError):  # the refusal came before all was sent
+            connection.endheaders(body)
+        with connection.getresponse() as response:
+            answer = response.read()
     assert "Access-Control-Allow-Origin" not in response.headers
     return response.status, json.loads(answer) if answer.startswith(b"{") else answer
 
