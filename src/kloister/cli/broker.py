@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,15 +34,22 @@ def split(policy: str) -> tuple[str, str]:
 def read(path: Path, limit: int) -> bytes:
     """A file, or standard input for `-`, of at most `limit` bytes. Raises `Malformed` `file-size`."""
     if str(path) == "-":
-        return _limited(sys.stdin.buffer, limit, "The input")
+        return _limited(standard_input(), limit, "The input")
     with path.open("rb") as file:
         return _limited(file, limit, str(path))
+
+
+def standard_input() -> BinaryIO:
+    """The bytes of standard input. Raises `OSError` where whoever started us has closed it."""
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard input")
+    return sys.stdin.buffer
 
 
 def _limited(file: BinaryIO, limit: int, what: str) -> bytes:
     data = file.read(limit + 1)
     if len(data) > limit:
-        raise Malformed("file-size", f"{what} has more than {limit} bytes.")
+        raise Malformed("file-size", f"{what} has more than {limit} bytes.", "Check the name.")
     return data
 
 

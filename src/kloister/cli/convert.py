@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ import typer
 
 from kloister.cli.console import JsonFlag, guarded, print_json, say
 from kloister.cli.options import StateOption
+from kloister.cli.streams import is_watched
+from kloister.cli.words import options
 from kloister.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -82,16 +83,18 @@ def convert(
     from kloister.images.sources import open_source
     from kloister.serve.launch import reference
 
+    with options():
+        name = _policy_name(policy, destination)
+        places, size = parse_mounts(mount or []), parse_size(memory) if memory else None
     place = _state(state, dry_run=dry_run)
     with open_source(reference(place, source)) as image:
-        name = _policy_name(policy, destination)
-        options = ConvertOptions(
+        chosen = ConvertOptions(
             date=signing_date(os.environ.get("SOURCE_DATE_EPOCH", ""), clock.now()),
             policy=name,
             broker=_broker(place, broker_ca, policy, service),
             writable=tuple(writable or ()),
-            mounts=parse_mounts(mount or []),
-            memory=parse_size(memory) if memory else None,
+            mounts=places,
+            memory=size,
             enclave_size=enclave_size,
             max_threads=max_threads,
             isvprodid=isvprodid,
@@ -105,7 +108,7 @@ def convert(
         )
         signing = _signing_key(key, place, make=make_key, dry_run=dry_run)
         cache = key_cache or place.root / "cache" / "layers"
-        _run(image, destination, place, signing, options, cache, dry_run=dry_run, as_json=as_json)
+        _run(image, destination, place, signing, chosen, cache, dry_run=dry_run, as_json=as_json)
 
 
 def _run(
@@ -217,7 +220,7 @@ def _destination(place: State, destination: str) -> tuple[str, Sidecars]:
 
 @contextmanager
 def _progress(image: SourceImage, *, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    if quiet or not sys.stderr.isatty():
+    if quiet or not is_watched():
         yield lambda _phase, _done, _total: None
         return
     from rich.console import Console

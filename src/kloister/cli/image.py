@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kloister.cli.console import JsonFlag, guarded, print_json, say
+from kloister.cli.streams import is_watched
+from kloister.cli.words import options
 from kloister.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -61,22 +63,24 @@ def import_(
     from kloister.formats.oci.limits import GIB, Limits
     from kloister.images.importer import ImportOptions, import_image
 
-    options = ImportOptions(
-        entrypoint=_arguments(entrypoint),
-        command=_arguments(cmd),
-        environment=tuple(env or ()),
-        user=user,
-        workdir=workdir,
-        volumes=tuple(volume or ()),
-        labels=_labels(label),
-        stop_signal=stop_signal,
-        exclude=tuple(exclude or ()),
-        owner=_owner(owner),
-        epoch=_epoch(),
-        compression=compression,
-        limits=Limits(unpacked=max_unpacked * GIB),
-    )
-    imported = _with_progress(import_image, source, destination, options, dry_run=dry_run, quiet=as_json)
+    epoch = _epoch()
+    with options():
+        chosen = ImportOptions(
+            entrypoint=_arguments(entrypoint),
+            command=_arguments(cmd),
+            environment=tuple(env or ()),
+            user=user,
+            workdir=workdir,
+            volumes=tuple(volume or ()),
+            labels=_labels(label),
+            stop_signal=stop_signal,
+            exclude=tuple(exclude or ()),
+            owner=_owner(owner),
+            epoch=epoch,
+            compression=compression,
+            limits=Limits(unpacked=max_unpacked * GIB),
+        )
+    imported = _with_progress(import_image, source, destination, chosen, dry_run=dry_run, quiet=as_json)
     _print_imported(imported, dry_run=dry_run, as_json=as_json)
 
 
@@ -208,7 +212,7 @@ def _say_notes(notes: list[dict[str, str]]) -> None:
 def _with_progress(
     work: Callable[..., Imported], source: Path, destination: str, options: ImportOptions, *, dry_run: bool, quiet: bool
 ) -> Imported:
-    if quiet or dry_run or not sys.stderr.isatty():
+    if quiet or dry_run or not is_watched():
         return work(source, destination, options, dry_run=dry_run)
     total = work(source, destination, options, dry_run=True).size
     with _bar(total) as advance:

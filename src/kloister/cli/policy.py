@@ -8,6 +8,7 @@ import typer
 from kloister.cli.broker import admin, moment, read, split
 from kloister.cli.console import JsonFlag, guarded, print_json, say
 from kloister.cli.options import StateOption
+from kloister.cli.words import read_from
 from kloister.client.admin import AdminClient
 from kloister.errors import Denied
 
@@ -83,8 +84,10 @@ def lint(file: PolicyFile, *, as_json: JsonFlag = False) -> None:
     from kloister.services.broker.yaml import load
     from kloister.trust.policy import template
 
-    policy = parse_policy(load(_document(file), str(file)))
-    template.check(policy)
+    data = _document(file)
+    with read_from(file, "docs/reference has the fields of a policy."):
+        policy = parse_policy(load(data, str(file)))
+        template.check(policy)
     warnings = _warnings(policy)
     if as_json:
         print_json({"valid": True, "sha256": policy.sha256, "warnings": warnings})
@@ -98,7 +101,9 @@ def _hand_over(client: AdminClient, keys: Path, result: dict[str, Any]) -> None:
     """Upload the keys that a conversion made; only when the broker has them all is their file deleted."""
     from kloister.images.convert.sidecars import MAX_KEYS, parse_keys
 
-    policy, secrets = parse_keys(read(keys, MAX_KEYS))
+    data = read(keys, MAX_KEYS)
+    with read_from(keys, "Name the .keys.json that `kloister convert` wrote beside the image."):
+        policy, secrets = parse_keys(data)
     if policy != f"{result['namespace']}/{result['name']}":
         raise Denied("keys-policy", f"{keys} has the keys of {policy}, not of this policy.", "Name the other file.")
     for secret, value in secrets.items():

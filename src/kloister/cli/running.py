@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kloister.cli.words import SIMULATED, say
+from kloister.cli.words import SIMULATED, options, say
 from kloister.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -42,17 +42,19 @@ def follow(request: Request) -> int:
     from kloister.serve.looking import look
     from kloister.serve.state import State
 
+    with options():
+        slots, mounts = _pairs(request.slot, "--slot"), _pairs(request.mount, "--mount")
     place = State.at(request.state)
     say(SIMULATED)
-    options = launch.RunOptions(
+    chosen = launch.RunOptions(
         broker=look(place).address if request.broker is None else request.broker,
-        slots=_pairs(request.slot, "--slot"),
+        slots=slots,
         arguments=request.arguments or None,
-        mounts={name: Path(path) for name, path in _pairs(request.mount, "--mount").items()},
+        mounts={name: Path(path) for name, path in mounts.items()},
         debug=request.debug,
     )
     pack = launch.open_pack(place, request.image)
-    with launch.launch(place, pack, options) as running:
+    with launch.launch(place, pack, chosen) as running:
         _forward(running)
         return launch.finish(running, _printer(timings=request.timings))
 

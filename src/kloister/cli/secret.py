@@ -47,7 +47,8 @@ def set_secret(
     from kloister.services.broker.secrets import MAX_VALUE
 
     names = split(policy)
-    value = _ask(secret) if str(file) == "-" and sys.stdin.isatty() else read(file, MAX_VALUE)
+    asked = str(file) == "-" and sys.stdin is not None and sys.stdin.isatty()
+    value = _ask(secret) if asked else read(file, MAX_VALUE)
     result = admin(state).set_secret(*names, secret, value)
     if as_json:
         print_json(result)

@@ -8,6 +8,7 @@ import typer
 
 from kloister.cli.console import JsonFlag, guarded, print_json, say
 from kloister.cli.options import StateOption
+from kloister.cli.words import options
 from kloister.errors import Malformed
 
 simulator_app = typer.Typer(no_args_is_help=True, help="Work with the simulated SGX platform.", rich_markup_mode=None)
@@ -106,7 +107,8 @@ def quote(
 
     Example:  kloister simulator quote --enclave app.bin --report-data 00ff --out quote.bin
     """
-    data = _report_data(report_data)
+    with options():
+        data = _report_data(report_data)
     with enclave.open("rb") as file:
         content = file.read(_CONTENT_LIMIT + 1)
     if len(content) > _CONTENT_LIMIT:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,9 @@ from typing import Annotated
 import typer
 
 from kloister import clock
+from kloister.cli.broker import standard_input
 from kloister.cli.console import JsonFlag, guarded, print_json, say
+from kloister.cli.words import read_from
 from kloister.errors import Malformed, Misconfigured
 from kloister.services.appraisal import (
     OPERATOR_NAMED,
@@ -103,21 +104,29 @@ def _collateral(path: Path | None) -> Collateral:
             "Without collateral a quote cannot be judged, and this version does not fetch it.",
             "Give it with --collateral FILE, one JSON document as `kloister simulator collateral` writes it.",
         )
-    return parse_collateral(_read(path, MAX_COLLATERAL, "collateral"))
+    data = _read(path, MAX_COLLATERAL, "collateral")
+    with read_from(path, "It is one JSON document, as `kloister simulator collateral` writes it."):
+        return parse_collateral(data)
 
 
 def _root(path: Path) -> Root:
-    return parse_root(_read(path, _MAX_ROOT, "root"))
+    data = _read(path, _MAX_ROOT, "root")
+    with read_from(path, "A root is one certificate, DER or PEM, as `kloister simulator root` writes it."):
+        return parse_root(data)
 
 
 def _policy(path: Path | None) -> AppraisalPolicy:
-    return OPERATOR_NAMED if path is None else AppraisalPolicy.parse(_read(path, MAX_POLICY, "appraisal-policy"))
+    if path is None:
+        return OPERATOR_NAMED
+    data = _read(path, MAX_POLICY, "appraisal-policy")
+    with read_from(path, "It is one JSON object; the default is {}."):
+        return AppraisalPolicy.parse(data)
 
 
 def _read(path: Path | None, limit: int, what: str) -> bytes:
     """A whole file, or standard input, of at most `limit` bytes; one byte more is read to notice a longer one."""
     if path is None:
-        data = sys.stdin.buffer.read(limit + 1)
+        data = standard_input().read(limit + 1)
     else:
         with path.open("rb") as file:
             data = file.read(limit + 1)

@@ -91,11 +91,8 @@ def test_a_bare_name_goes_to_the_local_store(shell: Shell) -> None:
         (["oci:nowhere", "oci:out"], "image-missing"),
         (["oci:src", "docker-archive:out"], "destination-transport"),
         (["oci:src", "oci:out", "--key", "none.pem"], "signing-key-missing"),
-        (["oci:src", "oci:out", "--policy", "x"], "policy-name"),
         (["oci:src", "oci:out", "--broker-ca", "none.pem", "--policy", "a/b"], "broker-ca"),
         (["oci:src", "oci:out", "--encrypt", "all"], "encrypt-without-broker"),
-        (["oci:src", "oci:out", "--memory", "1T"], "convert-size"),
-        (["oci:src", "oci:out", "--mount", "x"], "convert-mount"),
         (["oci:src", "oci:out", "--policy-template", "none"], "policy-template"),
         (["oci:src", "../out"], "destination-name"),
     ],
@@ -120,6 +117,20 @@ def test_killed_half_way_leaves_nothing_that_counts(shell: Shell) -> None:
     done = shell.run("convert", "oci:src", "oci:out")
     assert done.returncode == 0, done.stderr
     assert shell.names() == {"src", "state", "out", "out.policy.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--policy", "x"], "policy-name"),
+        (["--memory", "1T"], "convert-size"),
+        (["--mount", "x"], "convert-mount"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_exits_2(shell: Shell, options: list[str], code: str) -> None:
+    done = shell.run("convert", "oci:src", "oci:out", *options)
+    assert (done.returncode, f"[{code}]" in done.stderr) == (2, True)
+    assert shell.names() == {"src"}
 
 
 def test_misuse_exits_2(shell: Shell) -> None:

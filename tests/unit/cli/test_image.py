@@ -71,7 +71,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, root: Path) -> None:
         (["import", "{}/none", "oci:{}/l"], 1, "[import-missing]"),
         (["import", "{}/root", "docker://l"], 1, "[reference-transport]"),
         (["import", "{}/root", "oci:{}/root"], 1, "[destination-occupied]"),
-        (["import", "{}/root", "oci:{}/l", "--env", "A"], 1, "[import-option]"),
+        (["import", "{}/root", "oci:{}/l", "--env", "A"], 2, "[import-option]"),
         (["import", "{}/root", "oci:{}/l", "--entrypoint", "[1]"], 2, "JSON list"),
         (["import", "{}/root", "oci:{}/l", "--entrypoint", "[x"], 2, "JSON list"),
         (["import", "{}/root", "oci:{}/l", "--owner", "me"], 2, "UID:GID"),

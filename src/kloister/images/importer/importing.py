@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from kloister.errors import Misconfigured
+from kloister.errors import Malformed, Misconfigured
 from kloister.formats.oci import mediatypes
 from kloister.formats.oci.manifest import Manifest
 from kloister.formats.oci.tar import TarHeader
@@ -23,6 +23,7 @@ from kloister.images.sources.merge import Progress
 from kloister.images.sources.reference import parse_reference
 
 _GZIP = b"\x1f\x8b"
+_SOURCE = "Name a directory or a tar archive."
 
 Items = Iterable[tuple[TarHeader, Iterable[bytes]]]
 
@@ -86,7 +87,7 @@ def _entries(source: Path, options: ImportOptions, stack: ExitStack) -> tuple[li
         found, notes = walk(source, options)
         return [item.header for item in found], ((item.header, item.content()) for item in found), tuple(notes)
     if not source.exists():
-        raise Misconfigured("import-missing", f"{source} does not exist.", "Name a directory or a tar archive.")
+        raise Misconfigured("import-missing", f"{source} does not exist.", _SOURCE)
     root = stack.enter_context(_merged(source, options))
     located = [item for item in root.located() if not options.excludes(item.entry.path)]
     headers = [options.apply(header_of(item.entry)) for item in located]
@@ -96,7 +97,10 @@ def _entries(source: Path, options: ImportOptions, stack: ExitStack) -> tuple[li
 
 def _merged(source: Path, options: ImportOptions) -> MergedRoot:
     with Merger(options.limits) as merger:
-        merger.add(_plain(source, options), 0)
+        try:
+            merger.add(_plain(source, options), 0)
+        except Malformed as error:
+            raise Malformed(error.code, f"{source}: {error.text}", error.hint or _SOURCE) from None
         return merger.finish()
 
 
@@ -104,11 +108,13 @@ def _plain(source: Path, options: ImportOptions) -> Iterator[bytes]:
     try:
         chunks = file_chunks(source)
         first = next(chunks, b"")
+        if not first:
+            raise Misconfigured("import-unreadable", f"{source} is empty: it is no tar archive.", _SOURCE)
         whole = chain((first,), chunks)
         yield from gunzip(whole, options.limits) if first.startswith(_GZIP) else whole
     except OSError as error:
         text = f"{source} cannot be read: {error.strerror or error}."
-        raise Misconfigured("import-unreadable", text, "Name a directory or a tar archive.") from None
+        raise Misconfigured("import-unreadable", text, _SOURCE) from None
 
 
 def _told(items: Items, progress: Progress | None) -> Items:

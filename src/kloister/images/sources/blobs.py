@@ -112,6 +112,10 @@ class ArchiveFiles:
         except OSError as error:
             self._file.close()
             raise unreadable(path, error) from None
+        except Malformed as error:
+            self._file.close()
+            hint = error.hint or "Name a tar archive; if it is one, fetch it again."
+            raise Malformed(error.code, f"{path} cannot be read as an archive: {error.text}", hint) from None
         except BaseException:
             self._file.close()
             raise
