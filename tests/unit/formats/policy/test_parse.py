@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from datetime import date
 from typing import Any
 
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 
 from kloister.errors import Malformed
 from kloister.formats.policy import Kind, Scope, SgxExpectation, Waiver, parse_policy
+from kloister.services.broker.yaml import load
+from kloister.trust.policy.template import check
 from tests.support.broker import DOCUMENT, document, policy
 from tests.support.evidence import code_of
+from tests.support.paths import ROOT
 
 
 def refused(value: Any) -> Malformed:
@@ -211,3 +215,11 @@ def test_no_value_gives_another_error(value: Any, path: str) -> None:
 @given(VALUES)
 def test_no_document_gives_another_error(value: Any) -> None:
     assert refused(value).code.startswith("policy-")
+
+
+def test_the_reference_pages_example_is_a_policy() -> None:
+    page = (ROOT / "docs" / "reference" / "policy.md").read_text()
+    example = page[page.index("    apiVersion") : page.index("## Secrets")].replace("11...11", "11" * 32)
+    parsed = parse_policy(load(textwrap.dedent(example.replace("22...22", "22" * 32)).encode(), "page"))
+    check(parsed)
+    assert [one.name for one in parsed.services] == ["app"]
