@@ -53,7 +53,7 @@ def follow(request: Request) -> int:
         mounts={name: Path(path) for name, path in mounts.items()},
         debug=request.debug,
     )
-    pack = launch.open_pack(place, request.image)
+    pack = launch.open_pack(place, request.image, lambda text: say(f"kloister: {text}"))
     with launch.launch(place, pack, chosen) as running:
         _forward(running)
         return launch.finish(running, _printer(timings=request.timings))

@@ -56,19 +56,32 @@ def reference(state: State, name: str) -> str:
     return f"oci:{state.images}:{name}"
 
 
-def open_pack(state: State, name: str) -> Pack:
-    """The pack of a converted image, made if it is not in the cache.
+def open_pack(state: State, name: str, told: Callable[[str], None] = lambda _: None) -> Pack:
+    """The pack of an image, made if it is not in the cache; an ordinary image is converted first, without a broker.
+
+    Args:
+        state: where packs and converted images are kept.
+        name: a local name or a reference.
+        told: hears what a person should know.
 
     Raises:
-        Misconfigured: `image-not-converted`. Malformed: what the image's bytes are refused for.
+        Malformed: what the image's bytes are refused for. Misconfigured: what conversion refuses.
     """
     source = reference(state, name)
     if (known := find_pack(state, name)) is not None:
         return known
     from kloister.images.pack import ensure_pack  # noqa: PLC0415 -- 20 ms that a launch with a pack in the cache saves
     from kloister.images.sources import open_source  # noqa: PLC0415 -- as above
+    from kloister.serve import conversion  # noqa: PLC0415 -- as above
 
     with open_source(source) as image:
+        if conversion.is_converted(image):
+            return ensure_pack(state.packs, image)
+        if (known := find_pack(state, conversion.local_name(image))) is not None:
+            return known
+        told(f"{name} is an ordinary image: it is converted first, without a broker, and gets no secrets.")
+        converted = conversion.convert_plain(state, image)
+    with open_source(converted) as image:
         return ensure_pack(state.packs, image)
 
 
