@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -38,8 +39,7 @@ def enter(memory: int, *, swap: bool) -> None:
         if swap:
             mounts.mount("ramfs", stage, "ramfs", mounts.NO_SUID | mounts.NO_DEVICES, "mode=0755")
         else:
-            options = f"mode=0755,size={memory}"
-            mounts.mount("tmpfs", stage, "tmpfs", mounts.NO_SUID | mounts.NO_DEVICES, options)
+            _mount_tmpfs(stage, f"mode=0755,size={memory}")
         os.chdir(stage)
         for name in ("proc", "dev", "sys"):
             os.mkdir(name, 0o755)
@@ -52,6 +52,16 @@ def enter(memory: int, *, swap: bool) -> None:
         raise Unavailable(
             "sandbox-mounts", f"The sandbox's root could not be made: {error.strerror}.", "Run `kloister doctor`."
         ) from None
+
+
+def _mount_tmpfs(stage: str, options: str) -> None:
+    """Mount with large pages, which halve the time of filling, where the kernel has them; they round no size up."""
+    try:
+        mounts.mount("tmpfs", stage, "tmpfs", mounts.NO_SUID | mounts.NO_DEVICES, f"{options},huge=within_size")
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what a kernel without them says
+            raise
+        mounts.mount("tmpfs", stage, "tmpfs", mounts.NO_SUID | mounts.NO_DEVICES, options)
 
 
 def make_devices(clones: Clones) -> None:
