@@ -6,7 +6,7 @@ import typer
 
 from kloister.cli.console import JsonFlag, guarded, print_json, say
 from kloister.cli.options import StateOption
-from kloister.cli.words import SIMULATED
+from kloister.cli.words import SIMULATED, options
 from kloister.errors import Unavailable
 
 
@@ -23,7 +23,11 @@ def up(
     """
     from kloister.serve import stack
     from kloister.serve.state import State
+    from kloister.services.broker.listeners import parse_address
 
+    with options():
+        if listen is not None:
+            parse_address(listen)
     place = State.at(state)
     running, started = stack.up(place, listen)
     result = stack.status(place)

@@ -43,12 +43,15 @@ def staging(destination: Path) -> Iterator[Path]:
 def _remove_stale(destination: Path) -> None:
     for old in destination.parent.glob(f".{_escaped(destination.name)}.partial-*"):
         try:
-            lock = os.open(old, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            lock = os.open(old, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(old, ignore_errors=True)
+            if old.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                old.unlink(missing_ok=True)
         except BlockingIOError:
             pass  # its maker is alive
         finally:
@@ -87,11 +90,20 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file whole: beside its place, flushed, renamed."""
+def replace_file(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file whole: beside its place, flushed, renamed. What a killed process left there before is removed.
+
+    Args:
+        path: its place.
+        data: its bytes.
+        mode: its permissions, less what the umask forbids.
+    """
+    _remove_stale(path)
     partial = path.with_name(f".{path.name}.partial-{entropy.identifier()}")
     try:
-        with partial.open("xb") as file:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +19,8 @@ from kloister.errors import KloisterError, Misconfigured, Unavailable
 
 _START_FIELD = 19  # proc(5), /proc/pid/stat field 22 (starttime), counted after the closing parenthesis of comm
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "XDG_DATA_HOME", "XDG_CACHE_HOME", "PYTHONDONTWRITEBYTECODE")
+_UCRED = struct.Struct("3i")  # struct ucred, unix(7): pid, uid, gid
+_SAID = re.compile(r"^kloister: (.+) \[([a-z0-9-]+)\](?:\n  (.+))?$", re.MULTILINE)  # how a command fails
 _TAIL = 2000  # bytes of a log that an error quotes
 
 
@@ -44,6 +49,24 @@ class Process:
         living = cls.of(value["pid"])
         return living if living and living.started == value.get("started") else None
 
+    @classmethod
+    def behind(cls, path: Path) -> Process | None:
+        """The process that listens at a Unix socket, as the kernel knows it (SO_PEERCRED, unix(7)); None if none does.
+
+        So a daemon is found again whose starter was killed before it could write down which process it is.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            try:
+                directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    sock.connect(f"/proc/self/fd/{directory}/{path.name}")  # a path may be longer than sun_path
+                finally:
+                    os.close(directory)
+                pid: int = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[0]
+            except OSError:
+                return None
+        return cls.of(pid) if pid else None
+
     def as_json(self) -> dict[str, int]:
         """For the stack document."""
         return {"pid": self.pid, "started": self.started}
@@ -71,12 +94,13 @@ def start(name: str, arguments: Sequence[str], log: Path, ready: Callable[[], bo
     """Start `kloister serve NAME ...` apart from this session and wait until `ready` says so.
 
     Raises:
-        Unavailable: `daemon-failed` with the end of its log.
+        Misconfigured: with the daemon's own code and sentence.
+        Unavailable: `daemon-failed` with the end of its log, where it said nothing of the kind.
     """
     import subprocess  # noqa: PLC0415 -- whoever only looks at processes, as each launch does, saves 3 ms
 
     command = [sys.executable, "-P", "-m", "kloister", "serve", name, *arguments]
-    with log.open("ab") as output:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as output:
         begin = output.tell()
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, close_fds=True,
@@ -122,8 +146,7 @@ def _failure(name: str, log: Path, begin: int) -> KloisterError:
     with log.open("rb") as file:
         file.seek(max(begin, log.stat().st_size - _TAIL))
         said = file.read(_TAIL).decode("utf-8", "replace").strip()
-    if "port-in-use" in said:
-        return Misconfigured(
-            "port-in-use", said.splitlines()[0], "Choose another with `kloister up --listen HOST:PORT`."
-        )
+    if found := list(_SAID.finditer(said)):
+        text, code, hint = found[-1].groups(default="")
+        return Misconfigured(code, text, hint)
     return Unavailable("daemon-failed", f"The {name} did not start: {said or 'it said nothing'}", f"Its log: {log}")

@@ -20,7 +20,7 @@ from kloister.trust.verifier import reasons as verifier
 COMMANDS: Mapping[str, Reason] = MappingProxyType({
     # the embedded stack
     "stack-down": Reason("The embedded stack does not run.", "Start it with `kloister up`."),
-    "stack-document": Reason("stack.json is damaged.", "Delete it and run `kloister up` again."),
+    "stack-document": Reason("stack.json is damaged.", "Run `kloister up`: it is written anew."),
     "state-owner": Reason("The state directory belongs to another user.", "Choose one with --state DIR."),
     "broker-running": Reason("A broker serves this state already.", "Stop it with `kloister down` first."),
     "daemon-failed": Reason("A daemon did not start.", "Its log, under logs in the state directory, says why."),

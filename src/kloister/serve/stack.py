@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
+from pathlib import Path
 from typing import Any
 
+from kloister import clock
 from kloister.client.admin import AdminClient
-from kloister.errors import KloisterError
+from kloister.errors import KloisterError, Malformed, Misconfigured
 from kloister.serve.looking import Stack, look
 from kloister.serve.processes import Process, start
 from kloister.serve.state import DEFAULT_ADDRESS, State, write_atomic
+from kloister.services.broker.listeners import bind_tcp
 from kloister.tee.simulated.client import PlatformClient
 
 
@@ -21,33 +25,78 @@ def up(state: State, listen: str | None = None) -> tuple[Stack, bool]:
         Misconfigured: `port-in-use`. Unavailable: `daemon-failed`.
     """
     with state.locked():
-        before = look(state)
-        if before.running and listen in (None, before.address):
+        before = _found(state)
+        if before.running and before.address and listen in (None, before.address):
             return before, False
+        if before.broker and not before.address:
+            before.broker.stop()  # nobody can be told where it listens
+        address = listen or before.address or _free_address()
+        if before.broker and address != before.address:
+            bind_tcp(address).close()  # refused now, while the broker still runs at the address it had
         platform = before.platform or _start_platform(state)
         _remember(state, platform, before.broker, before.address)
         if before.broker:
             before.broker.stop()
-        address = listen or before.address or _free_address()
-        broker = start(
-            "broker", ["--state", str(state.root), "--listen", address], state.logs / "broker.log",
-            lambda: bool(AdminClient(state.admin).status()),
-        )  # fmt: skip
+        broker = _start_broker(state, address)
         _remember(state, platform, broker, address)
         return Stack(platform, broker, address), True
 
 
+def _found(state: State) -> Stack:
+    """What runs, also where the stack document is damaged or its writer was killed before it wrote."""
+    try:
+        noted = look(state)
+    except Malformed:
+        noted = Stack(None, None, "")
+    platform = noted.platform or Process.behind(state.control)
+    return Stack(platform, noted.broker or Process.behind(state.admin), noted.address)
+
+
 def _start_platform(state: State) -> Process:
-    return start(
-        "platform", ["--state", str(state.root)], state.logs / "platform.log",
-        lambda: bool(PlatformClient(state.control).status()),
-    )  # fmt: skip
+    """Start it; one that a killed `up` was about to start is as good."""
+    arguments = ["--state", str(state.root)]
+    try:
+        return start(
+            "platform", arguments, state.logs / "platform.log", lambda: bool(PlatformClient(state.control).status())
+        )
+    except Misconfigured as error:
+        earlier = _awaited(state.control) if error.code == "platform-running" else None
+        if earlier is None:
+            raise
+        return earlier
+
+
+def _start_broker(state: State, address: str) -> Process:
+    """Start it; one that a killed `up` was about to start listens who knows where, and gives way."""
+    arguments = ["--state", str(state.root), "--listen", address]
+
+    def ready() -> bool:
+        return bool(AdminClient(state.admin).status())
+
+    try:
+        return start("broker", arguments, state.logs / "broker.log", ready)
+    except Misconfigured as error:
+        earlier = _awaited(state.admin) if error.code == "broker-running" else None
+        if earlier is None:
+            raise
+        earlier.stop()
+        return start("broker", arguments, state.logs / "broker.log", ready)
+
+
+def _awaited(door: Path, patience: float = 15.0) -> Process | None:
+    """The process behind a socket, as soon as there is one."""
+    deadline = clock.monotonic() + patience
+    while clock.monotonic() < deadline:
+        if found := Process.behind(door):
+            return found
+        select.select([], [], [], 0.02)
+    return None
 
 
 def down(state: State) -> bool:
     """Stop what runs; whether there was anything to stop. The state stays."""
     with state.locked():
-        stack = look(state)
+        stack = _found(state)
         for process in (stack.broker, stack.platform):
             if process:
                 process.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 from collections.abc import Iterator
@@ -92,13 +93,17 @@ class State:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One `up` or `down` at a time per state directory; the kernel drops the lock of a killed holder."""
-        with (self.root / "stack.lock").open("w") as lock:
+        lock = os.open(self.root / "stack.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write under a temporary name, fsync, rename, fsync the directory: never half a file."""
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
@@ -115,6 +120,14 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.close(directory)
 
 
+def _sweep(path: Path) -> None:
+    """Remove what a killed process left half-written beside `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            left.unlink(missing_ok=True)
+
+
 def read_document(path: Path) -> dict[str, Any]:
     """The JSON object in `path`, or an empty one where there is none."""
     try:
@@ -122,8 +135,8 @@ def read_document(path: Path) -> dict[str, Any]:
         document = json.loads(data)
     except FileNotFoundError:
         return {}
-    except ValueError:
-        raise Malformed("stack-document", f"{path} is damaged.", "Delete it and run `kloister up` again.") from None
+    except (ValueError, RecursionError):
+        document = None
     if not isinstance(document, dict):
-        raise Malformed("stack-document", f"{path} is damaged.", "Delete it and run `kloister up` again.")
+        raise Malformed("stack-document", f"{path} is damaged.", "Run `kloister up`: it is written anew.")
     return document

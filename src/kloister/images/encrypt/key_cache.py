@@ -25,6 +25,7 @@ from kloister import entropy
 from kloister.errors import Malformed, Misconfigured
 from kloister.formats.enclave.private import SECRET_SIZE
 from kloister.formats.wire import canonical_json, load_json
+from kloister.images.staging import replace_file
 
 _MAGIC: Final = b"kloister-keys/1\n"
 _NONCE: Final = 12  # bytes
@@ -114,16 +115,7 @@ class KeyCache:
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file that only its owner may read: beside its place, flushed, renamed."""
-    partial = path.with_name(f".{path.name}.partial-{entropy.identifier()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_file(path, data, 0o600)
 
 
 def _sealing_key(signing_key: RSAPrivateKey) -> bytes:

@@ -74,18 +74,25 @@ def peer_uid(sock: Any) -> int:
     return uid
 
 
+def parse_address(address: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises `Misconfigured` `listen-address`."""
+    host, colon, port = address.rpartition(":")
+    host = host.strip("[]")
+    digits = port.isascii() and port.isdigit() and len(port) <= 5  # noqa: PLR2004  65535
+    if not colon or not host or not digits or int(port) > 65535:  # noqa: PLR2004  u16
+        raise Misconfigured("listen-address", f"{address} is not HOST:PORT.", "For instance 127.0.0.1:7443.")
+    return host, int(port)
+
+
 def bind_tcp(address: str) -> socket.socket:
     """A socket bound to `HOST:PORT` or `[IPV6]:PORT`.
 
     Raises:
         Misconfigured: `listen-address`, `port-in-use`.
     """
-    host, colon, port = address.rpartition(":")
-    host = host.strip("[]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004  u16
-        raise Misconfigured("listen-address", f"{address} is not HOST:PORT.", "For instance 127.0.0.1:7443.")
+    host, port = parse_address(address)
     try:
-        family, kind, protocol, _, target = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, protocol)
     except OSError as error:
         raise Misconfigured("listen-address", f"{address}: {error.strerror}.", "Choose another address.") from None
@@ -98,7 +105,7 @@ def bind_tcp(address: str) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise Misconfigured(
                 "port-in-use",
-                f"Another program listens at {address} already [port-in-use].",
+                f"Another program listens at {address} already.",
                 f"Choose another address, or see who it is: ss -ltnp 'sport = :{port}'",
             ) from None
         raise Misconfigured("listen-address", f"{address}: {error.strerror}.", "Choose another address.") from None
