@@ -7,7 +7,7 @@ from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 
 from kloister.errors import Misused, Unverified
-from kloister.formats.dcap import TcbStatus
+from kloister.formats.dcap import PckExtension, QeIdentity, QeLevel, TcbInfo, TcbLevel, TcbStatus
 from kloister.formats.sgx import ReportBody
 from kloister.trust.root import Root
 
@@ -22,6 +22,21 @@ class TcbResult:
     advisories: tuple[str, ...]  # union of the matched levels, sorted, each once
     date: datetime  # the earliest of the matched levels
     evaluation_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcbBasis:
+    """What a TCB result was judged from: references to what verification read anyway, kept for explanations."""
+
+    info: TcbInfo = field(repr=False)
+    platform: PckExtension = field(repr=False)
+    level: TcbLevel
+    identity: QeIdentity = field(repr=False)
+    qe_isvsvn: int
+    qe_level: QeLevel
+    tee_tcb_svn: bytes | None = None  # 16, of a TD: the TDX module's and what stands below it
+    module_level: QeLevel | None = None  # of a TD with a versioned module
+    issued: datetime  # when the oldest of TCB info, QE identity and revocation lists was issued
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +55,7 @@ class Verified:
     report: ReportBody = field(repr=False)
     root: Root
     collateral_expires: datetime  # the first of the collateral's parts that ends
+    basis: TcbBasis | None = field(default=None, repr=False)  # of Intel's TEEs
 
     def __post_init__(self, seal: object) -> None:
         if seal is not _SEAL:
@@ -69,7 +85,7 @@ class Verified:
 class TcbRevoked(Unverified):
     """Everything verifies, but platform or quoting enclave is revoked: not genuine. `tcb` says what was found."""
 
-    def __init__(self, tcb: TcbResult, fmspc: str, root: Root) -> None:
+    def __init__(self, tcb: TcbResult, fmspc: str, root: Root, basis: TcbBasis | None = None) -> None:
         super().__init__(
             "tcb-revoked",
             "The platform's TCB level is revoked.",
@@ -78,3 +94,4 @@ class TcbRevoked(Unverified):
         self.tcb = tcb
         self.fmspc = fmspc
         self.root = root
+        self.basis = basis

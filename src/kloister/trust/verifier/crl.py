@@ -22,6 +22,7 @@ class Revocations:
     by_root: frozenset[int] = field(repr=False)
     by_ca: frozenset[int] = field(repr=False)
     expires: datetime
+    issued: datetime
 
     @classmethod
     def verify(cls, collateral: Collateral, ca: Certificate, root: Root, at: datetime) -> Self:
@@ -33,7 +34,12 @@ class Revocations:
         """
         of_root = _verified(collateral.root_ca_crl, root.subject, p256_key(root.point, "root"), at, "root-crl")
         of_ca = _verified(collateral.pck_crl, ca.subject, ca.public_key, at, "pck-crl")
-        return cls(of_root.revoked, of_ca.revoked, min(of_root.next_update, of_ca.next_update))
+        return cls(
+            of_root.revoked,
+            of_ca.revoked,
+            expires=min(of_root.next_update, of_ca.next_update),
+            issued=min(of_root.this_update, of_ca.this_update),
+        )
 
     def check_by_root(self, certificate: Certificate, code: str) -> None:
         """Return unless the root revoked the certificate; `Unverified` with `{code}-revoked` otherwise."""

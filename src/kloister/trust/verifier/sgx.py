@@ -26,7 +26,7 @@ from kloister.formats.dcap import BodyType, CertificationType, PckExtension, Quo
 from kloister.formats.dcap.pck_extension import OID as SGX_EXTENSION
 from kloister.formats.pki import Certificate, check_signature, p256_key, parse_chain, raw_signature
 from kloister.formats.sgx import Flag, ReportBody
-from kloister.trust.evidence import _SEAL, TcbResult, TcbRevoked, Verified
+from kloister.trust.evidence import _SEAL, TcbBasis, TcbResult, TcbRevoked, Verified
 from kloister.trust.root import Root
 from kloister.trust.verifier.chain import PCK_CHAIN, verify_chain
 from kloister.trust.verifier.collateral import Collateral
@@ -75,9 +75,19 @@ def verify_sgx(quote: bytes, collateral: Collateral, roots: Sequence[Root], at: 
     qe_level = match_qe(qe_report, identity, "QE")  # step 7
     _verify_quote_signature(parsed)  # step 8
 
-    tcb = converge(info, match_platform(info, platform), [qe_level])  # steps 9 and 11
+    level = match_platform(info, platform)  # step 9
+    tcb = converge(info, level, [qe_level])  # step 11
+    basis = TcbBasis(
+        info=info,
+        platform=platform,
+        level=level,
+        identity=identity,
+        qe_isvsvn=qe_report.isvsvn,
+        qe_level=qe_level,
+        issued=min(revocations.issued, info.issue_date, identity.issue_date),
+    )
     expires = min(revocations.expires, info.next_update, identity.next_update)
-    return _result(parsed.report, platform, tcb, root, expires)
+    return _result(parsed.report, basis, tcb, root, expires)
 
 
 def _pck_chain(quote: Quote, collateral: Collateral) -> tuple[Certificate, ...]:
@@ -111,10 +121,10 @@ def _verify_quote_signature(quote: Quote) -> None:
     check_signature(key, signature, quote.signed, "quote-signature", "the quote")
 
 
-def _result(report: ReportBody, platform: PckExtension, tcb: TcbResult, root: Root, expires: datetime) -> Verified:
-    fmspc = platform.fmspc.hex()
+def _result(report: ReportBody, basis: TcbBasis, tcb: TcbResult, root: Root, expires: datetime) -> Verified:
+    fmspc = basis.platform.fmspc.hex()
     if tcb.status is TcbStatus.REVOKED:
-        raise TcbRevoked(tcb, fmspc, root)
+        raise TcbRevoked(tcb, fmspc, root, basis)
     return Verified(
         seal=_SEAL,
         tee="sgx",
@@ -124,6 +134,7 @@ def _result(report: ReportBody, platform: PckExtension, tcb: TcbResult, root: Ro
         report=report,
         root=root,
         collateral_expires=expires,
+        basis=basis,
     )
 
 
