@@ -7,8 +7,10 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from kloister.formats.oci import Descriptor, ImageConfig, Manifest, Platform, mediatypes
-from kloister.formats.oci.config import Execution
+from kloister.formats.oci import mediatypes
+from kloister.formats.oci.config import Execution, ImageConfig
+from kloister.formats.oci.descriptor import Descriptor, Platform
+from kloister.formats.oci.manifest import Manifest
 from kloister.formats.oci.tar import END, TarHeader, TarKind, build_header
 from kloister.images.layout import LayoutWriter
 

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kloister.errors import Malformed
-from kloister.formats.oci import Descriptor, ImageConfig, Index, Manifest, Platform, digest_of, mediatypes, parse_layout
-from kloister.formats.oci.config import Execution
-from kloister.formats.oci.index import LAYOUT
+from kloister.formats.oci import mediatypes
+from kloister.formats.oci.config import Execution, ImageConfig
+from kloister.formats.oci.descriptor import Descriptor, Platform, digest_of
+from kloister.formats.oci.index import LAYOUT, Index, parse_layout
 from kloister.formats.oci.limits import Limits
+from kloister.formats.oci.manifest import Manifest
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
 labels = st.dictionaries(texts, texts, max_size=2)

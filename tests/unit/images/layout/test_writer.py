@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kloister.errors import KloisterError, Malformed, Misconfigured
-from kloister.formats.oci import Descriptor, mediatypes
+from kloister.formats.oci import mediatypes
+from kloister.formats.oci.descriptor import Descriptor
 from kloister.images.layout import LayoutWriter, open_destination
 from kloister.images.sources import open_source
 from kloister.images.staging import staging

@@ -6,8 +6,10 @@ import pytest
 
 from kloister.errors import KloisterError, Malformed, Misconfigured
 from kloister.formats.enclave.tree import Kind
-from kloister.formats.oci import Descriptor, ImageConfig, Manifest, Platform, mediatypes
-from kloister.formats.oci.config import Execution
+from kloister.formats.oci import mediatypes
+from kloister.formats.oci.config import Execution, ImageConfig
+from kloister.formats.oci.descriptor import Descriptor, Platform
+from kloister.formats.oci.manifest import Manifest
 from kloister.images.layout import LayoutWriter
 from kloister.images.pack import Pack, build_pack, ensure_pack
 from kloister.images.sources import open_source

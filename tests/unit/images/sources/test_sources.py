@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from kloister.errors import KloisterError, Malformed, Misconfigured
-from kloister.formats.oci import Descriptor, ImageConfig, Index, Manifest, Platform, mediatypes
-from kloister.formats.oci.config import Execution
+from kloister.formats.oci import mediatypes
+from kloister.formats.oci.config import Execution, ImageConfig
+from kloister.formats.oci.descriptor import Descriptor, Platform
+from kloister.formats.oci.index import Index
 from kloister.formats.oci.limits import Limits
+from kloister.formats.oci.manifest import Manifest
 from kloister.images.layout import LayoutWriter, open_destination
 from kloister.images.sources import merge_image, open_source
 from kloister.images.sources.image import SourceImage
