@@ -59,8 +59,31 @@ def test_the_commands_of_a_document(document: Path, tmp_path: Path, reader: dict
 def test_no_document_prints_a_command_that_is_not_run() -> None:
     for document in DOCUMENTS:
         text = _BLOCK.sub("", document.read_text())
-        unrun = [line for line in text.splitlines() if re.match(r"\s+(\$ )?(kloister|make) ", line)]
+        unrun = [line for line in text.splitlines() if re.match(r"\s+(\$ )?kloister ", line)]
         assert not unrun, f"{document.name}: put these into a console block: {unrun}"
+
+
+def test_make_has_every_target_that_a_document_names() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        named = set(re.findall(r"(?:^\s+|`|\$ )make ([a-z]+)", document.read_text(), re.MULTILINE))
+        assert named <= targets, f"{document.name}: {named - targets}"
+
+
+def test_every_requirement_is_explained() -> None:
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    files = [*(ROOT / "requirements").glob("*.in"), ROOT / "requirements" / "debian.txt"]
+    lines = [line.split("#")[0].strip() for file in files for line in file.read_text().splitlines()]
+    names = {re.split(r"[<>=\[; ]", line)[0] for line in lines if line and not line.startswith("-")}
+    assert len(names) > 15
+    missing = {name for name in names if not re.search(rf"\b{re.escape(name)}\b", page)}
+    assert not missing, "say in docs/dependencies.md why these are here"
+
+
+def test_every_link_leads_to_a_file() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
 def test_every_threat_names_a_test_that_exists_or_says_not_held() -> None:
