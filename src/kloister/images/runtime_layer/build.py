@@ -19,8 +19,9 @@ from kloister.images.runtime_layer.bytecode import compiled
 from kloister.images.runtime_layer.closure import Module, import_closure
 from kloister.images.runtime_layer.elf import SharedObject, trimmed
 from kloister.images.runtime_layer.libraries import library_closure
+from kloister.images.runtime_layer.prelude import PRELUDE
 
-FORMAT = 2  # raised when the same inputs give another layer
+FORMAT = 3  # raised when the same inputs give another layer
 PYTHON_FOLDER = f"{LIBRARIES}/python{sys.version_info.major}.{sys.version_info.minor}"
 _LEVEL = 6  # gzip: 9 takes three times as long for 1 % less
 
@@ -106,7 +107,7 @@ def _module(module: Module) -> File:
 
 def _main(entry_point: str) -> bytes:
     module, _, function = entry_point.partition(":")
-    source = f"import sys\n\nfrom {module} import {function}\n\nsys.exit({function}())\n"
+    source = f"{PRELUDE}\nfrom {module} import {function}\n\nsys.exit({function}())\n"
     return compiled(source.encode("ascii"), "main.pyc")
 
 

@@ -13,14 +13,15 @@ from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, Pat
 from pathlib import Path
 
 from kloister.errors import Misconfigured
+from kloister.images.runtime_layer.prelude import LEFT_OUT, PRELUDE
 
 # Codecs that are imported by name: of host names, TLS, byte strings of HTTP, canonical JSON; and the path landmark.
 ALWAYS = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.utf_16_be", "os")
 # In `sys.modules`, but never loaded from a file under this name.
-_ALIASES = frozenset({"__main__", "importlib._bootstrap", "importlib._bootstrap_external"})
+_ALIASES = frozenset({LEFT_OUT, "__main__", "importlib._bootstrap", "importlib._bootstrap_external"})
 _NEEDED_PACKAGES = ("kloister", "cryptography", "_cffi_backend")
-_WORKER = """\
-import sys
+_WORKER = f"""\
+{PRELUDE}
 count = int(sys.argv[1])
 sys.path[:0] = sys.argv[2 : 2 + count]
 for root in sys.argv[2 + count :]:

@@ -13,6 +13,7 @@ import pytest
 from kloister.formats.enclave.runtime import MAIN, RUNTIME_ARGV
 from kloister.images.runtime_layer import build as builder
 from kloister.images.runtime_layer.build import Build
+from kloister.images.runtime_layer.prelude import PRELUDE
 
 Inside = Callable[[Path, str], "subprocess.CompletedProcess[str]"]
 
@@ -32,7 +33,7 @@ def unpacked(built: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def inside() -> Inside:
-    """Run a program text in a root with the layer's interpreter, everything else as `RUNTIME_ARGV` says."""
+    """Run a program text in a root with the layer's interpreter, everything else as at a launch."""
     if os.geteuid() == 0:
         prefix = [shutil.which("chroot") or "/usr/sbin/chroot"]
     elif subprocess.run(["unshare", "--map-root-user", "true"], check=False, capture_output=True).returncode == 0:
@@ -43,7 +44,12 @@ def inside() -> Inside:
 
     def run(root: Path, text: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*prefix, str(root), *argv, "-c", text], capture_output=True, text=True, check=False, env={}, timeout=60
+            [*prefix, str(root), *argv, "-c", PRELUDE + text],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={},
+            timeout=60,
         )
 
     return run

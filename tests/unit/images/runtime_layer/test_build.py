@@ -139,3 +139,14 @@ def test_archive_has_each_parent_once() -> None:
         listed = members.getnames()
     assert listed == sorted(set(listed))
     assert ".kloister/runtime/a" in listed
+
+
+def test_what_the_launcher_never_asks_for_is_left_out(built: Build, unpacked: Path, inside: Inside) -> None:
+    stored = {Path(path).stem for path in names(built)}
+    assert "dataclasses" in stored
+    assert not stored & {"inspect", "ast", "dis", "tokenize"}
+    text = (
+        "from dataclasses import dataclass\n@dataclass(frozen=True, slots=True)\nclass A:\n    x: int = 1\n"
+        "print(A(2), A(2) == A(2), hash(A()) == hash(A(1)))"
+    )
+    assert inside(unpacked, text).stdout == "A(x=2) True True\n"
