@@ -6,11 +6,13 @@ and does one thing: for each `start` it forks a runner, which speaks over the *c
     daemon -> spawner   {"op":"start","enclave":..,"manifest":..,"attestation":PATH,"host":{..},"mounts":[NAME..]}
                         descriptors: `DESCRIPTORS`, then one per mount in the order of `mounts`
     runner -> channel   {"event":"sandbox","pid":N} with [pidfd of the pid namespace's init, its pid namespace]
-                        {"event":"phase"|"log"} any number, {"event":"exit"|"refused"} last, then it closes the channel
+    daemon -> channel   {"op":"go"}, once it knows who the enclave is; nothing else ever
+    runner -> channel   {"event":"phase"|"log"} any number, {"event":"exit"|"refused"} last, then it closes the channel
 
 The daemon sends signals to the init itself (through the pidfd); the init passes them on to the application. A channel
-closed by the daemon means: kill everything of this sandbox. The daemon answers nothing on the enclave's socket before
-`sandbox` came. Nothing in the request but `manifest` and the PAL is measured; `host` is never trusted.
+closed by the daemon means: kill everything of this sandbox. Before `go` the init does nothing: soon after it hides its
+memory, and with it its namespaces, from a daemon that is not root. The daemon answers nothing on the enclave's socket
+before `sandbox` came. Nothing in the request but `manifest` and the PAL is measured; `host` is never trusted.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ from kloister.formats.wire import b64url
 DESCRIPTORS = ("channel", "pal", "pack", "enclave", "stdin", "stdout", "stderr")
 """The descriptors of `start`: the runner's end of the channel; a sealed memfd with the measured bytes of `ld.so`;
 the pack directory (O_PATH or read-only); the socket that becomes descriptor 3 of the first process; its stdio."""
+
+GO = {"op": "go"}
+"""What the daemon says on the channel when it has seen who the enclave is."""
 
 MAX_MOUNTS = 64  # named mounts of one enclave; SCM_RIGHTS carries 253 descriptors at most
 MANIFEST_LIMIT = 4 * 1024 * 1024  # bytes; a manifest names a handful of trusted files

@@ -8,9 +8,9 @@ import select
 import signal
 import socket
 
-from kloister.errors import KloisterError, Misused, Unavailable
+from kloister.errors import KloisterError, Malformed, Misused, Unavailable
 from kloister.formats.protocol.events import LAST, Event, Refused, Sandbox, parse_event
-from kloister.formats.protocol.spawner import StartRequest
+from kloister.formats.protocol.spawner import GO, StartRequest
 from kloister.runtime.linux import process
 from kloister.runtime.runner import events, namespaces
 from kloister.runtime.runner.sandbox import Blueprint, Descriptors
@@ -65,6 +65,8 @@ class _Monitor:
         pidfd = os.pidfd_open(init)
         try:
             self._announce(init, pidfd)
+            if not self._told_to_go():
+                return _GONE
             self._send(checked)
             self._send(self._watch.phase("namespaces"))
             self._link.send(namespaces.GO)
@@ -123,6 +125,17 @@ class _Monitor:
         finally:
             os.close(namespace)
 
+    def _told_to_go(self) -> bool:
+        """Wait until the daemon knows pid 1; False when it wants no sandbox any more."""
+        received = framing.Reader(self._channel, "start").receive()
+        if received is None:
+            return False
+        message, passed = received
+        framing.close_all(passed)
+        if message != GO or passed:
+            raise Malformed("start-op", "The daemon tells a monitor one thing: go.")
+        return True
+
     def _close_given(self) -> None:
         """The pipes of the application must end when it ends, so nothing out here may hold them."""
         given = self._descriptors
@@ -150,7 +163,7 @@ class _Monitor:
                 return
             if self._channel.fileno() in ready:
                 if self._channel.recv(1):
-                    raise Misused("channel-talk", "Nothing is ever sent to a monitor.")
+                    raise Misused("channel-talk", "Nothing is sent to a monitor but go.")
                 return
             if pidfd in ready and self._link.fileno() not in ready:
                 return

@@ -13,7 +13,7 @@ from kloister import clock, entropy
 from kloister.errors import KloisterError, Malformed, Unverified
 from kloister.formats.protocol import events, platform
 from kloister.formats.protocol.frames import CONTROL_LIMIT
-from kloister.formats.protocol.spawner import StartRequest
+from kloister.formats.protocol.spawner import GO, StartRequest
 from kloister.tee.simulated import identity
 from kloister.tee.simulated.connection import Connection, Message
 from kloister.tee.simulated.door import Door
@@ -172,6 +172,8 @@ class Launch:
         self._sandbox = passed
         for number in self._early:
             _send_signal(passed[0], number)
+        if self._channel is not None:
+            self._channel.send(GO)
 
     def _open(self, own: identity.Namespace) -> None:
         around, enclave = self._around, self._enclave

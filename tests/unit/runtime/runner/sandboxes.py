@@ -26,7 +26,7 @@ from kloister.formats.enclave.launch import Image, LaunchDocument, User
 from kloister.formats.enclave.manifest import Manifest
 from kloister.formats.enclave.tree import Entry, Kind, Tree
 from kloister.formats.protocol.host import Host
-from kloister.formats.protocol.spawner import StartRequest
+from kloister.formats.protocol.spawner import GO, StartRequest
 from kloister.runtime.runner import spawner
 from kloister.tee.simulated.framing import Reader, close_all, send
 
@@ -143,7 +143,8 @@ def listening(path: Path) -> socket.socket:
 class Running:
     """One sandbox, seen from the daemon's place."""
 
-    def __init__(self, channel: socket.socket, enclave: socket.socket, stdin: int, stdout: int) -> None:
+    def __init__(self, channel: socket.socket, enclave: socket.socket, stdin: int, stdout: int, *, go: bool) -> None:
+        self._go = go
         self.channel, self.enclave = channel, enclave
         self._stdin, self._stdout = os.fdopen(stdin, "wb", 0), os.fdopen(stdout, "rb", 0)
         self._reader = Reader(channel, "event")
@@ -162,6 +163,8 @@ class Running:
         if message["event"] == "sandbox":
             self.pid = message["pid"]
             self.pidfd, self.namespace = passed
+            if self._go:
+                send(self.channel, GO)
         else:
             assert passed == []
         return message
@@ -189,6 +192,7 @@ class Running:
 
     def tell(self, line: str) -> None:
         """A command without an answer."""
+        self.settle()
         self._stdin.write(line.encode() + b"\n")
 
     def until_read(self) -> None:
@@ -198,6 +202,7 @@ class Running:
 
     def hear(self) -> str:
         """A line of the probe."""
+        self.settle()
         line = b""
         while not line.endswith(b"\n"):
             if not select.select([self._stdout], [], [], _PATIENCE)[0]:
@@ -263,9 +268,12 @@ class Spawning:
 
     def start(
         self, pack: Path, manifest_bytes: bytes, pal: bytes, attestation: Path,
-        mounts: Mapping[str, Path] | None = None, output: Sequence[int] = (),
+        mounts: Mapping[str, Path] | None = None, output: Sequence[int] = (), *, go: bool = True,
     ) -> Running:  # fmt: skip
-        """Ask for a sandbox, as the daemon does; `output` becomes its stdout and stderr instead of a pipe."""
+        """Ask for a sandbox, as the daemon does; `output` becomes its stdout and stderr instead of a pipe.
+
+        Without `go` it is not told that the daemon has seen who it is.
+        """
         mounts = mounts or {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         enclave, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -281,7 +289,7 @@ class Spawning:
         theirs.close()
         inside.close()
         close_all([memory, directory, stdin, stdout, *shown])
-        running = Running(ours, enclave, to_stdin, from_stdout)
+        running = Running(ours, enclave, to_stdin, from_stdout, go=go)
         self._running.append(running)
         return running
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from kloister.formats.protocol.spawner import GO
 from kloister.tee.simulated.framing import send
 from tests.unit.runtime.runner.sandboxes import PackMaker, Running, Spawning, listening, spawning
 
@@ -145,3 +147,32 @@ def test_a_malformed_request_ends_only_itself(spawner: Spawning, first: bytes, t
         manifest = PackMaker(tmp_path / "pack").make()
         sandbox = spawner.start(tmp_path / "pack", manifest, first, tmp_path / "attestation")
         assert sandbox.ask("ids") == "2 1 0 0"
+
+
+def _waits_for_the_daemon(sandbox: Running) -> None:
+    sandbox.settle()
+    assert not select.select([sandbox.channel], [], [], 0.2)[0]  # not even a phase ended
+    assert Path(f"/proc/{sandbox.pid}/root").readlink() == Path("/")  # the host's root still
+
+
+def test_nothing_happens_before_the_daemon_knows_the_sandbox(spawner: Spawning, first: bytes, tmp_path: Path) -> None:
+    """The init hides its memory soon after, and a daemon that is not root could not look at its namespaces then."""
+    with listening(tmp_path / "attestation"):
+        manifest = PackMaker(tmp_path / "pack").make()
+        sandbox = spawner.start(tmp_path / "pack", manifest, first, tmp_path / "attestation", go=False)
+        _waits_for_the_daemon(sandbox)
+        send(sandbox.channel, GO)
+        assert sandbox.ask("ids") == "2 1 0 0"
+
+
+def test_the_daemon_does_not_want_the_sandbox(spawner: Spawning, first: bytes, tmp_path: Path) -> None:
+    with listening(tmp_path / "attestation"):
+        manifest = PackMaker(tmp_path / "pack").make()
+        for words in ([], [{"op": "stop"}]):
+            sandbox = spawner.start(tmp_path / "pack", manifest, first, tmp_path / "attestation", go=False)
+            _waits_for_the_daemon(sandbox)
+            for word in words:
+                send(sandbox.channel, word)
+            sandbox.channel.shutdown(socket.SHUT_WR)
+            assert sandbox.last()["code"] == ("start-op" if words else "sandbox-died")
+            assert _gone([sandbox.pidfd])

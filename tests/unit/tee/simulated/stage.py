@@ -25,7 +25,7 @@ from kloister.errors import KloisterError, Unavailable, Unverified
 from kloister.formats.enclave.tree import Entry, Kind, Tree
 from kloister.formats.protocol import events
 from kloister.formats.protocol.host import Host
-from kloister.formats.protocol.spawner import StartRequest
+from kloister.formats.protocol.spawner import GO, StartRequest
 from kloister.formats.wire import canonical_json
 from kloister.tee.simulated.client import Launch, PlatformClient
 from kloister.tee.simulated.daemon import Daemon
@@ -155,6 +155,9 @@ def run_sandbox(request: StartRequest, descriptors: Sequence[int]) -> None:
         _exit_after(lambda: os._exit(work(descriptors, request.attestation)))
     os.close(go)
     _announce(channel, pid)
+    told = Reader(channel, "start").receive()
+    if told is not None:
+        assert told == (GO, [])
     send(channel, events.Log(f"{request.host.instance}: {len(request.manifest)} bytes").build())
     os.close(wait)
     _wait(channel, pid)
