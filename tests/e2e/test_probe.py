@@ -16,8 +16,8 @@ import pytest
 
 from kloister import clock
 from kloister.errors import Unverified
+from kloister.formats.dcap import Quote
 from kloister.formats.protocol.events import Log
-from kloister.formats.sgx import ReportBody
 from kloister.formats.wire import b64url, unb64url
 from kloister.images.importer import ImportOptions, import_image
 from kloister.images.samples.root import EPOCH, Root
@@ -206,7 +206,7 @@ def test_refused_writes_are_named(seen: Seen) -> None:
     assert not any(_TMP in line or "/data" in line for line in seen.logs)
 
 
-@pytest.mark.parametrize(("which", "data"), [("file", bytes(64)), ("socket", _DATA)])
+@pytest.mark.parametrize(("which", "data"), [("file", bytes(64)), ("socket", _DATA)], ids=["file", "socket"])
 def test_quotes(seen: Seen, which: str, data: bytes) -> None:
     dcap_qvl = pytest.importorskip("dcap_qvl")
     assert seen.report["type"] == "dcap"
@@ -216,9 +216,9 @@ def test_quotes(seen: Seen, which: str, data: bytes) -> None:
     platform, now = PlatformClient(seen.world.state.control), clock.now()
     documents = platform.collateral()
     verified = verify_sgx(quote, Collateral.from_json(documents), [TrustRoot.from_der(platform.root())], now)
-    assert isinstance(verified.report, ReportBody)
-    assert verified.report.mrenclave == seen.world.conversions["probe"].mrenclave
-    assert verified.report.report_data == data
+    report = Quote.parse(quote).report
+    assert report.mrenclave == seen.world.conversions["probe"].mrenclave
+    assert report.report_data == data
     assert verified.simulated
     with pytest.raises(Unverified):
         verify_sgx(quote, Collateral.from_json(documents), [INTEL_ROOT], now)

@@ -1,0 +1,116 @@
+"""The whole chain as an ordinary user: all user ids with newuidmap, a single one without subordinate ids."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kloister.images.importer import ImportOptions, import_image
+from kloister.images.samples.root import EPOCH, Root
+from tests.e2e.someone import Someone, someone
+
+pytestmark = pytest.mark.e2e
+
+_CAT = Path(shutil.which("cat") or "/bin/cat")
+_OWNER = 101
+_POLICY = """\
+apiVersion: kloister.dev/v1
+kind: Policy
+metadata: {namespace: home, name: cat}
+attestation:
+  any: [{sgx: {mrenclave: "@MRENCLAVE@"}}]
+  simulated: allow
+secrets: [{name: word, kind: value}]
+services:
+  - name: app
+    files: [{path: /run/word, mode: "0444", content: "{{ secrets.word.value }}\\n"}]
+"""
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["newuidmap", "single"])
+def user(request: pytest.FixtureRequest) -> Iterator[Someone]:
+    """A user with a running stack."""
+    many: bool = request.param
+    if many and shutil.which("newuidmap") is None:
+        pytest.skip("newuidmap (package uidmap) is not installed")
+    with someone(many=many) as made:
+        (made.home / "policy.yaml").write_text(_POLICY)
+        try:
+            made.kloister("up")
+            yield made
+        finally:
+            made.kloister("down")
+            assert made.processes() == []
+
+
+def _image(user: Someone, name: str, *, switches: bool = False, as_user: str = "") -> None:
+    """An image whose program is cat: as root, as another user, or as root with a place of another user."""
+    plain = user.home / f"plain-{name}"
+    if plain.exists():
+        return
+    image = Root(user.home / f"root-{name}")
+    image.users({"app": (_OWNER, _OWNER)})
+    image.program("usr/bin/cat", _CAT)
+    image.libraries([_CAT])
+    image.directory("data")
+    options = ImportOptions(
+        entrypoint=("/usr/bin/cat", "/run/word", "/proc/self/uid_map"),
+        user=as_user,
+        volumes=("/data",) if switches else (),
+        owner=(0, 0),
+        owners={b"/data": (_OWNER, _OWNER)} if switches else {},
+        epoch=EPOCH,
+    )
+    import_image(image.path, f"oci:{plain}:{name}", options)
+    template = str(user.home / "policy.yaml")
+    user.kloister(
+        "convert", f"oci:{plain}:{name}", name, "--policy", "home/cat", "--policy-template", template, "--simulated"
+    )
+
+
+def _approve(user: Someone, name: str) -> None:
+    user.kloister("policy", "apply", str(user.home / f".local/share/kloister/policies/{name}.policy.yaml"))
+    user.kloister("secret", "set", "home/cat", "word", said=b"secret word")
+
+
+def test_the_whole_chain(user: Someone) -> None:
+    _image(user, "cat")
+    _approve(user, "cat")
+    word, *users = user.kloister("run", "cat").stdout.decode().splitlines()
+    assert word == "secret word"
+    assert len(users) == (2 if user.many else 1)  # its own id, and the subordinate ones
+
+
+def test_an_image_of_another_user(user: Someone) -> None:
+    """One id is enough for whatever user the image names, since it is the only one."""
+    _image(user, "other", as_user="app")
+    _approve(user, "other")
+    lines = user.kloister("run", "other").stdout.decode().splitlines()
+    assert lines[0] == "secret word"
+    assert lines[1].split()[0] == ("0" if user.many else str(_OWNER))
+
+
+def test_an_image_that_switches_users(user: Someone) -> None:
+    _image(user, "switching", switches=True)
+    _approve(user, "switching")
+    if user.many:
+        assert user.kloister("run", "switching").stdout.startswith(b"secret word\n")
+        return
+    refused = user.kloister("run", "switching", code=1)
+    assert refused.stdout == b""
+    assert b"[image-needs-more-users]" in refused.stderr
+    assert b"uidmap" in refused.stderr
+
+
+def test_doctor(user: Someone) -> None:
+    """It says what this user has."""
+    said = user.kloister("doctor").stdout.decode()
+    assert ("one user id" in said) is not user.many
+
+
+def test_status_and_a_second_up(user: Someone) -> None:
+    assert b"Already running" in user.kloister("up").stdout
+    user.kloister("status")
