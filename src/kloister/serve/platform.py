@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -105,11 +106,18 @@ class Author:
     def load(self) -> rsa.RSAPrivateKey:
         """The key, read or made."""
         if self._key is None:
-            key = load_pem_private_key(self._store.secret("author.pem", _new_author), None)
-            if not isinstance(key, rsa.RSAPrivateKey):
-                raise Malformed("author-key", "The platform's author.pem is no RSA key.", "Delete it; it is made anew.")
-            self._key = key
+            self._key = _author_key(self._store.secret("author.pem", _new_author))
         return self._key
+
+
+def _author_key(data: bytes) -> rsa.RSAPrivateKey:
+    try:
+        key = load_pem_private_key(data, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise Malformed("author-key", "The platform's author.pem is no RSA key.", "Delete it; it is made anew.")
+    return key
 
 
 def _new_author() -> bytes:

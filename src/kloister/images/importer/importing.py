@@ -11,7 +11,7 @@ from pathlib import Path
 from kloister.errors import Malformed, Misconfigured
 from kloister.formats.oci import mediatypes
 from kloister.formats.oci.manifest import Manifest
-from kloister.formats.oci.tar import TarHeader
+from kloister.formats.oci.tar import BLOCK, TarHeader
 from kloister.images.importer.options import ImportOptions
 from kloister.images.importer.walking import walk
 from kloister.images.layers.merged import MergedRoot, Note
@@ -111,10 +111,20 @@ def _plain(source: Path, options: ImportOptions) -> Iterator[bytes]:
         if not first:
             raise Misconfigured("import-unreadable", f"{source} is empty: it is no tar archive.", _SOURCE)
         whole = chain((first,), chunks)
-        yield from gunzip(whole, options.limits) if first.startswith(_GZIP) else whole
+        yield from _to_its_end(gunzip(whole, options.limits) if first.startswith(_GZIP) else whole)
     except OSError as error:
         text = f"{source} cannot be read: {error.strerror or error}."
         raise Misconfigured("import-unreadable", text, _SOURCE) from None
+
+
+def _to_its_end(tar: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes; no digest says here whether they are all there, so the blocks that mark the end must be."""
+    tail = b""
+    for chunk in tar:
+        tail = (tail + chunk)[-BLOCK:] if len(chunk) < BLOCK else chunk[-BLOCK:]
+        yield chunk
+    if tail != bytes(BLOCK):
+        raise Malformed("layer-truncated", "The archive ends without an end mark.", "Make it again, or fetch it again.")
 
 
 def _told(items: Items, progress: Progress | None) -> Items:
