@@ -13,6 +13,7 @@ from tests.support.paths import ROOT
 SOURCES = ROOT / "src" / "kloister"
 _FAMILIES = ("Malformed", "Unverified", "Denied", "Unavailable", "Misused", "Misconfigured", "KloisterError")
 _CARRIERS = (*_FAMILIES, "Difference", "Condition", "Note")  # the last three stand in a refusal, or beside a result
+_FIELDS = ("HexField", "NumberField", "FlagField")  # of the appraisal policy: claim and code
 _ANY = "*"
 _TYPED = 3  # arguments of every reader of a member: message, name, what
 
@@ -90,6 +91,8 @@ def _carried(node: ast.AST, path: Path, raisers: Raisers) -> Iterator[tuple[str,
     if not isinstance(node, ast.Call):
         return
     name = _called(node)
+    if name in _FIELDS and len(node.args) > 1:
+        yield "Denied", node.args[1]
     keyword = next((one.value for one in node.keywords if one.arg == "code"), None)
     known = (0, name) if name in _CARRIERS else raisers.get((path, name), raisers.get((None, name)))
     place, family = known if known is not None else (None, "")

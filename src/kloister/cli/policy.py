@@ -81,7 +81,7 @@ def show(policy: PolicyName, state: StateOption = None, *, as_json: JsonFlag = F
 def lint(file: PolicyFile, *, as_json: JsonFlag = False) -> None:
     """Check a policy without a broker, and name what is risky in it."""
     from kloister.formats.policy import parse_policy
-    from kloister.services.broker.yaml import load
+    from kloister.services.yaml import load
     from kloister.trust.policy import template
 
     data = _document(file)
@@ -114,7 +114,7 @@ def _hand_over(client: AdminClient, keys: Path, result: dict[str, Any]) -> None:
 
 
 def _document(file: Path) -> bytes:
-    from kloister.services.broker.yaml import MAX_TEXT
+    from kloister.services.yaml import MAX_TEXT
 
     return read(file, MAX_TEXT)
 

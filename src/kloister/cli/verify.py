@@ -16,6 +16,7 @@ from kloister.services.appraisal import (
     Appraisal,
     appraise,
     parse_collateral,
+    parse_policy,
     parse_root,
     parse_time,
 )
@@ -55,7 +56,7 @@ def verify(
     ] = None,
     policy: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Appraisal policy (JSON) [default: UpToDate, no debug enclaves]."),
+        typer.Option(metavar="FILE", help="Appraisal policy, JSON or YAML [default: UpToDate, no debug enclaves]."),
     ] = None,
     proof_only: Annotated[
         bool, typer.Option("--proof-only", help="Apply no policy: is it genuine, whatever its TCB status?")
@@ -119,8 +120,8 @@ def _policy(path: Path | None) -> AppraisalPolicy:
     if path is None:
         return OPERATOR_NAMED
     data = _read(path, MAX_POLICY, "appraisal-policy")
-    with read_from(path, "It is one JSON object; the default is {}."):
-        return AppraisalPolicy.parse(data)
+    with read_from(path, "It is one object in JSON or YAML; the default is {}."):
+        return parse_policy(data)
 
 
 def _read(path: Path | None, limit: int, what: str) -> bytes:

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from kloister.errors import Malformed
 from kloister.formats.pki import parse_chain
 from kloister.formats.wire import load_json
+from kloister.services import yaml
+from kloister.trust.policy.appraisal import MAX_SIZE as MAX_POLICY
+from kloister.trust.policy.appraisal import AppraisalPolicy, parse_appraisal, read_appraisal
 from kloister.trust.verifier import Collateral, Root
 
 MAX_COLLATERAL = 16 * 1024 * 1024  # bytes; the largest seen has 150 KiB
@@ -28,6 +31,13 @@ def parse_root(data: bytes) -> Root:
     if len(chain) != 1:
         raise Malformed("root-pem", f"The file holds {len(chain)} certificates; a root is one.")
     return Root.from_der(chain[0].der)
+
+
+def parse_policy(data: bytes) -> AppraisalPolicy:
+    """An appraisal policy in JSON or strict YAML 1.2. Raises `Malformed`: `appraisal-policy-*`, `yaml-*`."""
+    if len(data) > MAX_POLICY or not data.strip() or data.lstrip()[:1] in (b"{", b"["):
+        return parse_appraisal(data)
+    return read_appraisal(yaml.load(data, "the appraisal policy"))
 
 
 def parse_time(text: str) -> datetime:

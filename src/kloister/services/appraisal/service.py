@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from kloister.errors import Denied, KloisterError, Malformed, Unverified
+from kloister.errors import KloisterError, Malformed, Unverified
 from kloister.formats.dcap import Quote, TeeType
 from kloister.services.appraisal.recognise import recognise
+from kloister.trust import identifiers
 from kloister.trust.evidence import TcbRevoked, Verified
-from kloister.trust.policy.appraisal import AppraisalPolicy, check_appraisal
+from kloister.trust.policy.appraisal import AppraisalPolicy, AppraisalRefused, check_appraisal
+from kloister.trust.policy.decision import Condition
 from kloister.trust.verifier import Collateral, Root, verify_sgx
 
 # For one who names the roots by hand: naming a simulator's root is what admits it, none is there by default.
@@ -33,9 +35,15 @@ class Appraisal:
     claims: Mapping[str, str | int | bool] | None = field(default=None, repr=False)
     simulated: bool | None = None
     reason: KloisterError | None = None
+    conditions: tuple[Condition, ...] = ()  # of the policy, that are not met; `reason` is the first
 
-    def as_json(self) -> dict[str, Any]:
-        """The object that `kloister verify --json` prints (design.md, section 4)."""
+    def as_json(self, *, show_identifiers: bool = False) -> dict[str, Any]:
+        """The object that `kloister verify --json` prints.
+
+        Args:
+            show_identifiers: say which machine it is; otherwise a hash stands for what names it.
+        """
+        claims = None if self.claims is None else dict(self.claims)
         return {
             "genuine": self.genuine,
             "verdict": "accept" if self.accepted else "reject",
@@ -44,9 +52,10 @@ class Appraisal:
             "advisories": list(self.advisories),
             "tcb_date": self.tcb_date.strftime("%Y-%m-%dT%H:%M:%SZ") if self.tcb_date else None,
             "fmspc": self.fmspc,
-            "claims": dict(self.claims) if self.claims is not None else None,
+            "claims": claims if claims is None or show_identifiers else identifiers.hide(claims),
             "simulated": self.simulated,
             **({"reason": self.reason.as_json()} if self.reason else {}),
+            **({"conditions": [each.as_json() for each in self.conditions]} if self.conditions else {}),
         }
 
 
@@ -69,9 +78,9 @@ def appraise(
     if policy is None:
         return _genuine(verified, None)
     try:
-        check_appraisal(verified, policy)
-    except Denied as reason:
-        return _genuine(verified, reason)
+        check_appraisal(verified, policy, at)
+    except AppraisalRefused as reason:
+        return replace(_genuine(verified, reason), conditions=reason.conditions)
     return _genuine(verified, None)
 
 

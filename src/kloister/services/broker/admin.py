@@ -14,7 +14,7 @@ from kloister.errors import Malformed
 from kloister.services.broker.asgi import Guard, answering, body, json_response
 from kloister.services.broker.secrets import MAX_VALUE
 from kloister.services.broker.service import Administration
-from kloister.services.broker.yaml import MAX_TEXT
+from kloister.services.yaml import MAX_TEXT
 
 POLICY_TYPES = ("application/yaml", "application/json")
 SECRET_TYPES = ("application/octet-stream",)

@@ -11,7 +11,8 @@ from kloister.errors import Denied
 from kloister.formats.policy import Policy, parse_policy
 from kloister.formats.policy.parse import MAX_DOCUMENT
 from kloister.formats.wire import load_json
-from kloister.services.broker import audit, yaml
+from kloister.services import yaml
+from kloister.services.broker import audit
 from kloister.services.broker.policies import admit, load_policy, store_policy
 from kloister.services.broker.secrets import Secrets
 from kloister.services.broker.settings import Settings

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from kloister.errors import BUG, Reason
 
 _APPLY = "then `kloister policy apply FILE`."
+_NAME_IT = "If this evidence is wanted, say so in the appraisal policy; the condition names the field."
 
 REASONS: Mapping[str, Reason] = MappingProxyType({
     # conditions of a release policy
@@ -80,9 +81,43 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     ),
     "template-part": Reason("A template uses a part that its secret does not have.", "Use a part that it has."),
     "template-syntax": Reason("Braces in a template are not {{ secrets.NAME.PART }}.", "Only secrets are filled in."),
+    # conditions of an appraisal policy, beside those that it shares with release policies
+    "tee-not-allowed": Reason(
+        "The evidence is of a kind of TEE that the appraisal policy does not name.",
+        "Add a section sgx, tdx or snp to the policy if that kind is wanted.",
+    ),
+    "tcb-too-old": Reason(
+        "The platform's TCB level is older than the policy asks for.",
+        "Update the platform's firmware and microcode, or lower tcb.minimumDate.",
+    ),
+    "evaluation-number-too-low": Reason(
+        "The collateral is of an earlier evaluation than the policy asks for.",
+        "Fetch newer collateral, or lower tcb.minimumEvaluationNumber.",
+    ),
+    "collateral-too-old": Reason(
+        "The collateral was issued longer ago than the policy allows.",
+        "Fetch newer collateral, or raise collateral.maximumAge.",
+    ),
+    "module-not-allowed": Reason("The TDX module is not one that the policy names.", _NAME_IT),
+    "configuration-not-allowed": Reason("The evidence carries another configuration than the policy wants.", _NAME_IT),
+    "report-data-not-allowed": Reason(
+        "The report data are not those that the policy wants: the evidence was made for another purpose.", _NAME_IT
+    ),
+    "host-data-not-allowed": Reason("The host data are not those that the policy wants.", _NAME_IT),
+    "service-td-not-allowed": Reason("A service TD that the policy does not name is bound to this TD.", _NAME_IT),
+    "sept-ve-disable-not-set": Reason(
+        "SEPT_VE_DISABLE is not as the policy wants it: without it the host can make the TD's pages fault.",
+        "Start the TD with SEPT_VE_DISABLE, or change tdx.septVeDisable.",
+    ),
+    "vmpl-not-allowed": Reason("The report was asked for at another privilege level than the policy wants.", _NAME_IT),
+    "snp-tcb-too-low": Reason(
+        "A part of the platform's reported TCB is older than the policy asks for.",
+        "Update the platform's firmware and microcode, or lower snp.minimumTcb.",
+    ),
+    "chip-not-allowed": Reason("The evidence comes from a chip that the policy does not name.", _NAME_IT),
     "appraisal-policy-field": Reason(
         "A field of the appraisal policy does not exist or has a value that it cannot have.",
-        "See the appraisal policy in `docs/reference/policy.md`.",
+        "See `docs/reference/appraisal-policy.md`.",
     ),
     "decision-made-elsewhere": Reason("Something else than the policy made a decision.", BUG),
 })  # fmt: skip

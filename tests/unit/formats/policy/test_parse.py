@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kloister.errors import Malformed
 from kloister.formats.policy import Kind, Scope, SgxExpectation, Waiver, parse_policy
-from kloister.services.broker.yaml import load
+from kloister.services.yaml import load
 from kloister.trust.policy.template import check
 from tests.support.broker import DOCUMENT, document, policy
 from tests.support.evidence import code_of

@@ -1,20 +1,30 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from kloister.formats.dcap import TcbStatus
 from kloister.formats.sgx import Attributes
-from kloister.services.appraisal import OPERATOR_NAMED, Appraisal, appraise, parse_collateral, parse_root, parse_time
+from kloister.services.appraisal import (
+    OPERATOR_NAMED,
+    Appraisal,
+    appraise,
+    parse_collateral,
+    parse_policy,
+    parse_root,
+    parse_time,
+)
 from kloister.simulator.documents import TcbStage
 from kloister.trust.policy.appraisal import AppraisalPolicy
+from kloister.trust.policy.appraisal.fields import TEES
 from kloister.trust.verifier import INTEL_ROOT, Collateral
 from tests.support.evidence import ENCLAVE, NOW, Forge, code_of
-from tests.support.paths import vectors
+from tests.support.paths import ROOT, vectors
 
 FORGE = Forge()
 KEYS = ["genuine", "verdict", "tee", "tcb_status", "advisories", "tcb_date", "fmspc", "claims", "simulated"]
@@ -42,7 +52,10 @@ def test_accepted_evidence_has_no_reason() -> None:
 def test_the_policy_rejects_what_is_genuine() -> None:
     stage = TcbStage(status=TcbStatus.OUT_OF_DATE, advisories=("INTEL-SA-00001",))
     document = judged(stage=stage)
-    assert list(document) == [*KEYS, "reason"]
+    assert list(document) == [*KEYS, "reason", "conditions"]
+    (condition,) = document["conditions"]
+    assert (condition["path"], condition["expected"]) == ("tcb.accept", "UpToDate")
+    assert condition["seen"] == "OutOfDate (INTEL-SA-00001)"
     assert (document["genuine"], document["verdict"], document["tcb_status"]) == (True, "reject", "OutOfDate")
     assert document["advisories"] == ["INTEL-SA-00001"]
     assert set(document["reason"]) == {"code", "text", "hint"}
@@ -106,6 +119,30 @@ def test_roots_are_read_in_der_and_pem() -> None:
     assert parse_root(root.der) == parse_root(b"\n" + root.pem().encode()) == FORGE.root
     assert code_of(lambda: parse_root(FORGE.pki.pck_chain_pem().encode())) == "root-pem"
     assert code_of(lambda: parse_root(b"")) == "certificate-syntax"
+
+
+def test_policies_are_read_in_json_and_yaml() -> None:
+    expected = AppraisalPolicy(minimum_evaluation_number=17)
+    assert parse_policy(b'{"tcb": {"minimumEvaluationNumber": 17}}') == expected
+    assert parse_policy(b"tcb:\n  minimumEvaluationNumber: 17\n") == expected
+    assert parse_policy(b"{}") == AppraisalPolicy()
+    assert code_of(lambda: parse_policy(b"")) == "appraisal-policy-json"
+    assert code_of(lambda: parse_policy(b"tcb: {accept: [UpToDate], accept: [OutOfDate]}")) == "yaml-duplicate-key"
+    assert code_of(lambda: parse_policy(b"tcb:\n  minimumDate: 2025-01-01\n")) == "yaml-ambiguous"
+    assert code_of(lambda: parse_policy(b"text")) == "appraisal-policy-field"
+
+
+def test_the_example_of_the_reference_is_read_and_names_every_section() -> None:
+    page = (ROOT / "docs" / "reference" / "appraisal-policy.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    read = parse_policy(example.encode())
+    assert [rule.tee for rule in read.tees] == ["sgx", "tdx", "snp"]
+    assert [waiver.advisory for waiver in read.waive] == ["INTEL-SA-00615"]
+    assert read.maximum_age == timedelta(days=30)
+    for tee, fields in TEES.items():
+        for name in fields:
+            first, _, last = name.partition("rtmr")
+            assert f"`{name}`" in page or (not first and last in "0123"), f"{tee}.{name} is not described"
 
 
 def test_collateral_is_read() -> None:

@@ -1,0 +1,17 @@
+"""The appraisal policy of a relying party: which genuine evidence is acceptable. Proof is `trust/verifier`'s."""
+
+from kloister.trust.policy.appraisal.judge import AppraisalRefused, check_appraisal, judge
+from kloister.trust.policy.appraisal.model import AppraisalPolicy, TeeRule, Wish
+from kloister.trust.policy.appraisal.parse import MAX_SIZE, parse_appraisal, read_appraisal
+
+__all__ = [
+    "MAX_SIZE",
+    "AppraisalPolicy",
+    "AppraisalRefused",
+    "TeeRule",
+    "Wish",
+    "check_appraisal",
+    "judge",
+    "parse_appraisal",
+    "read_appraisal",
+]
