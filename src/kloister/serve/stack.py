@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -37,7 +38,13 @@ def up(state: State, listen: str | None = None) -> tuple[Stack, bool]:
         _remember(state, platform, before.broker, before.address)
         if before.broker:
             before.broker.stop()
-        broker = _start_broker(state, address)
+        try:
+            broker, address = _start_broker_at(state, address, own_choice=not (listen or before.address))
+        except KloisterError:
+            if before.platform is None:  # nothing stays of an `up` that failed
+                platform.stop()
+                _remember(state, None, None, before.address)
+            raise
         _remember(state, platform, broker, address)
         return Stack(platform, broker, address), True
 
@@ -64,6 +71,17 @@ def _start_platform(state: State) -> Process:
         if earlier is None:
             raise
         return earlier
+
+
+def _start_broker_at(state: State, address: str, *, own_choice: bool) -> tuple[Process, str]:
+    """Start it; where another program takes an address of our own choice first, there are others."""
+    try:
+        return _start_broker(state, address), address
+    except Misconfigured as error:
+        if not own_choice or error.code != "port-in-use":
+            raise
+    address = _free_address()
+    return _start_broker(state, address), address
 
 
 def _start_broker(state: State, address: str) -> Process:
@@ -100,7 +118,8 @@ def down(state: State) -> bool:
         for process in (stack.broker, stack.platform):
             if process:
                 process.stop()
-        _remember(state, None, None, stack.address)
+        with contextlib.suppress(OSError):  # on a full disk it goes on naming what has ended, which is known as dead
+            _remember(state, None, None, stack.address)
         return stack.broker is not None or stack.platform is not None
 
 
