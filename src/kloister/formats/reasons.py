@@ -9,6 +9,7 @@ from kloister.errors import BUG, Reason
 
 _AGAIN = "Get it again; where the bytes come from a person, correct them."
 _CONVERT = "Convert the image again."
+_RATLS = "Give the certificate of an RA-TLS server or client as it was made."
 _PCK = "Get the platform's certificates again."
 _COLLATERAL = "Get the collateral again."
 _OURS = "Client and server are of different versions, or something alters the messages: use one version."
@@ -53,6 +54,13 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "quote-body-type": Reason("The body has a type or size that is not known, or does not fit the TEE type.", _AGAIN),
     "quote-body": Reason("The body of the quote is no SGX report, but is used as one.", BUG),
     "certification-type": Reason("The certification data is of a type that is not known, or names no PCK.", _AGAIN),
+    # RA-TLS
+    "ratls-certificate": Reason("A certificate is not well-formed X.509, or of no known kind.", _RATLS),
+    "ratls-size": Reason("A certificate is larger than any that carries evidence.", _RATLS),
+    "ratls-no-evidence": Reason("The certificate carries no evidence.", _RATLS),
+    "ratls-evidence": Reason("The evidence in the certificate is not a quote with claims about its key.", _RATLS),
+    "ratls-cbor": Reason("The evidence in the certificate is not strict CBOR.", _RATLS),
+    "ratls-signature": Reason("The certificate was not signed with the key that it names.", _RATLS),
     "pck-extension-field": Reason("The SGX extension of the PCK certificate is damaged or incomplete.", _PCK),
     "tcb-info-version": Reason("TCB info of this version is not known; 2 and 3 are.", _COLLATERAL),
     "qe-identity-version": Reason("QE identity of this version is not known; 2 is.", _COLLATERAL),
