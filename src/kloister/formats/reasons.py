@@ -11,6 +11,7 @@ _AGAIN = "Get it again; where the bytes come from a person, correct them."
 _CONVERT = "Convert the image again."
 _RATLS = "Give the certificate of an RA-TLS server or client as it was made."
 _PCK = "Get the platform's certificates again."
+_AMD = "Get the certificates again, from AMD's KDS or from who keeps them."
 _COLLATERAL = "Get the collateral again."
 _OURS = "Client and server are of different versions, or something alters the messages: use one version."
 _POLICY = "See `docs/reference/policy.md`."
@@ -64,6 +65,31 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "pck-extension-field": Reason("The SGX extension of the PCK certificate is damaged or incomplete.", _PCK),
     "tcb-info-version": Reason("TCB info of this version is not known; 2 and 3 are.", _COLLATERAL),
     "qe-identity-version": Reason("QE identity of this version is not known; 2 is.", _COLLATERAL),
+    # SEV-SNP: reports, AMD's certificates and lists, Azure's blob
+    "snp-report-truncated": Reason("An SNP report has 1184 bytes; here are fewer.", "Give the whole report."),
+    "snp-report-trailing": Reason("Bytes follow the 1184 bytes of the SNP report.", "Give the report only."),
+    "snp-report-version": Reason("SNP reports of this version are not known; 2 to 5 are.", "Use a newer Kloister."),
+    "snp-report-algorithm": Reason("The SNP report is not signed with ECDSA P-384 and SHA-384.", _AGAIN),
+    "snp-report-policy": Reason("A bit of the SNP report's guest policy that must be one is zero.", _AGAIN),
+    "snp-report-reserved": Reason("Bytes behind the SNP report's signature are not zero.", _AGAIN),
+    "snp-tcb-size": Reason("A TCB version of AMD does not have its 8 bytes.", BUG),
+    "hcl-size": Reason("The HCL blob has more bytes than are read.", "Check that it is Azure's attestation blob."),
+    "hcl-magic": Reason("The bytes do not start as an HCL blob does.", "Check that it is Azure's attestation blob."),
+    "hcl-truncated": Reason("The HCL blob ends before its runtime data does.", "Read the whole NV index 0x01400001."),
+    "hcl-report-type": Reason("The HCL blob holds another report than one of SNP.", "For a TDX VM, give its quote."),
+    "hcl-hash-type": Reason("The HCL blob binds its runtime data by another hash than SHA-256.", _AGAIN),
+    "hcl-reserved": Reason("Bytes that are not zero follow the HCL blob's runtime data.", _AGAIN),
+    "hcl-runtime-json": Reason("The runtime data of the HCL blob is not a JSON object with unique keys.", _AGAIN),
+    "amd-certificate-size": Reason("A certificate is larger than any of AMD's.", _AMD),
+    "amd-certificate-syntax": Reason("A certificate is not X.509 as AMD's are.", _AMD),
+    "amd-certificate-algorithm": Reason("A certificate is not signed with RSA-PSS and SHA-384.", _AMD),
+    "amd-certificate-key": Reason("A certificate's key is not of the kind that its place needs.", _AMD),
+    "amd-certificate-extension": Reason("A certificate has an extension twice, or an unknown critical one.", _AMD),
+    "amd-crl-size": Reason("AMD's revocation list is larger than any that is read.", _COLLATERAL),
+    "amd-crl-syntax": Reason("AMD's revocation list is not well-formed, or does not say when it ends.", _COLLATERAL),
+    "amd-crl-algorithm": Reason("AMD's revocation list is not signed with RSA-PSS and SHA-384.", _COLLATERAL),
+    "amd-crl-extension": Reason("AMD's revocation list has a critical extension, not understood.", _COLLATERAL),
+    "vek-extension-field": Reason("AMD's extensions in the VCEK or VLEK are damaged or incomplete.", _AMD),
     # enclaves: ELF, manifest, measurement, SIGSTRUCT
     "elf-header": Reason("The file is no 64-bit ELF program that can be used here.", "Name a program for x86-64."),
     "elf-segment": Reason("A segment of the ELF file does not fit the file, memory or its neighbours.", _CONVERT),
