@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +52,10 @@ def init(state: StateOption = None, *, as_json: JsonFlag = False) -> None:
 @simulator_app.command()
 @guarded
 def status(state: StateOption = None, *, as_json: JsonFlag = False) -> None:
-    """Say which platform it is, its FMSPC, and how much of its EPC is used."""
+    """Say which platform it is, its FMSPC, and how much of its EPC is used.
+
+    Example:  kloister simulator status --json
+    """
     with _open(state) as platform:
         figures = platform.status()
     if as_json:
@@ -115,3 +119,79 @@ def quote(
         raise Malformed("content-size", f"{enclave} is larger than {_CONTENT_LIMIT >> 20} MiB.", "Measure its hash.")
     with _open(state) as platform:
         _write(out, platform.quote_content(content, data), "quote", as_json=as_json)
+
+
+@simulator_app.command("tcb-recovery")
+@guarded
+def tcb_recovery(
+    status: Annotated[
+        str | None,
+        typer.Argument(metavar="[STATUS]", help="UpToDate, SWHardeningNeeded, ConfigurationNeeded, OutOfDate, ..."),
+    ] = None,
+    stage: Annotated[
+        int | None, typer.Option(min=0, max=4, help="The same by number, 0 UpToDate to 4 Revoked.")
+    ] = None,
+    advisory: Annotated[list[str] | None, typer.Option(metavar="ID", help="An advisory; may be repeated.")] = None,
+    early: Annotated[bool, typer.Option("--early", help="The standard baseline does not count it yet.")] = False,
+    state: StateOption = None,
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Stage a TCB recovery: from now on the collateral judges this platform so. Without STATUS, say where it stands.
+
+    Example:  kloister simulator tcb-recovery OutOfDate --advisory INTEL-SA-00615
+    """
+    from kloister import clock
+    from kloister.serve.recovery import read_recovery, write_recovery
+    from kloister.serve.state import State
+    from kloister.simulator.recovery import STAGES, Recovery
+
+    directory = State.at(state).platform
+    if status is not None and stage is not None:
+        raise typer.BadParameter("STATUS and --stage exclude each other.")
+    wanted = STAGES[stage] if stage is not None else status
+    if wanted is None:
+        recovery = read_recovery(directory)
+    else:
+        with options():
+            recovery = Recovery.create(wanted, tuple(advisory or ()), clock.now(), early=early)
+        write_recovery(directory, recovery)
+    if as_json:
+        print_json(recovery.as_json())
+        return
+    since = "" if recovery.status == STAGES[0] else f" since {recovery.date:%Y-%m-%d}"
+    print(f"tcb status: {recovery.status}{since}{' (early baseline only)' if recovery.early else ''}")
+    if recovery.advisories:
+        print(f"advisories: {', '.join(recovery.advisories)}")
+
+
+@simulator_app.command()
+@guarded
+def pcs(
+    listen: Annotated[str, typer.Option(help="HOST:PORT; port 0 takes a free one.")] = "127.0.0.1:7444",
+    plain: Annotated[bool, typer.Option("--plain", help="HTTP without TLS, for clients on this machine.")] = False,
+    state: StateOption = None,
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Serve the platform's collateral as Intel's PCS does (API version 4), until SIGTERM.
+
+    Example:  kloister simulator pcs --listen 127.0.0.1:7444
+    """
+    from kloister.cli.words import SIMULATED
+    from kloister.serve.pcs import run
+    from kloister.serve.state import State
+    from kloister.services.broker.listeners import parse_address
+
+    with options():
+        parse_address(listen)
+    say(SIMULATED)
+
+    def ready(url: str, ca: Path | None) -> None:
+        if as_json:
+            print_json({"url": url, "ca": str(ca) if ca else None})
+        else:
+            print(f"serving: {url}" + (f"\nca: {ca}" if ca else ""))
+        sys.stdout.flush()
+
+    run(State.at(state), listen, ready, plain=plain)

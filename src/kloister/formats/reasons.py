@@ -62,6 +62,8 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "ratls-evidence": Reason("The evidence in the certificate is not a quote with claims about its key.", _RATLS),
     "ratls-cbor": Reason("The evidence in the certificate is not strict CBOR.", _RATLS),
     "ratls-signature": Reason("The certificate was not signed with the key that it names.", _RATLS),
+    "envelope-size": Reason("The answer of a PCS has more bytes than are read.", _COLLATERAL),
+    "envelope-json": Reason("The answer of a PCS is not a signed document in JSON.", _COLLATERAL),
     "pck-extension-field": Reason("The SGX extension of the PCK certificate is damaged or incomplete.", _PCK),
     "tcb-info-version": Reason("TCB info of this version is not known; 2 and 3 are.", _COLLATERAL),
     "qe-identity-version": Reason("QE identity of this version is not known; 2 is.", _COLLATERAL),

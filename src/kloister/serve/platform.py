@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from kloister import entropy
 from kloister.errors import Malformed, Misconfigured
 from kloister.runtime.runner import spawner
+from kloister.serve.recovery import Recoveries
 from kloister.simulator.fuses import Fuses
 from kloister.simulator.platform import DEFAULT_EPC, SimulatedPlatform
 from kloister.tee.simulated.daemon import Daemon
@@ -66,7 +67,8 @@ def _compose(store: Store, link: SpawnerLink, epc: int, user: tuple[int, int] | 
     try:
         fuses = fuses_of(store)
         author = Author(store)
-        platform = SimulatedPlatform(fuses, entropy.draw(_KEYID), epc, author=author)
+        recovery = Recoveries(store)
+        platform = SimulatedPlatform(fuses, entropy.draw(_KEYID), epc, author=author, recovery=recovery)
         listener = store.listen("control.sock", 0o600)
         if user is not None:
             author.load()  # as long as its file is ours

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, Reason] = MappingProxyType({
     "broker-running": Reason("A broker serves this state already.", "Stop it with `kloister down` first."),
     "daemon-failed": Reason("A daemon did not start.", "Its log, under logs in the state directory, says why."),
     "platform-epc": Reason("KLOISTER_PLATFORM_EPC is not a whole number of MiB.", "Try 4096, or unset it."),
+    "platform-busy": Reason("Other commands hold the platform all the time.", "Try again."),
     "author-key": Reason("The platform's author.pem is no RSA key.", "Delete it; it is made anew."),
     "enclave-lost": Reason("The platform went away while the enclave ran.", "See `kloister status` and its logs."),
     "image-unknown": Reason("There is no local image of this name.", "Make one: `kloister convert SRC NAME`."),

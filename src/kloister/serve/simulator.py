@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from kloister import clock, entropy
 from kloister.errors import Unavailable
 from kloister.serve.platform import Author, fuses_of
+from kloister.serve.recovery import Recoveries
 from kloister.simulator.platform import SimulatedPlatform
 from kloister.tee.simulated.client import PlatformClient
 from kloister.tee.simulated.store import Store
@@ -27,8 +28,8 @@ class Simulator(Protocol):
     def root(self) -> bytes:
         """The root certificate, DER."""
 
-    def collateral(self) -> dict[str, Any]:
-        """The collateral valid now."""
+    def collateral(self, *, early: bool = False) -> dict[str, Any]:
+        """The collateral valid now, by the standard or the early baseline."""
 
     def quote_content(self, content: bytes, report_data: bytes) -> bytes:
         """A quote of an enclave whose measured content is `content`."""
@@ -46,8 +47,8 @@ class _Resting:
     def root(self) -> bytes:
         return self.platform.root()
 
-    def collateral(self) -> dict[str, Any]:
-        return dict(self.platform.collateral(clock.now()))
+    def collateral(self, *, early: bool = False) -> dict[str, Any]:
+        return dict(self.platform.collateral(clock.now(), early=early))
 
     def quote_content(self, content: bytes, report_data: bytes) -> bytes:
         return self.platform.quote_content(content, report_data)
@@ -66,7 +67,8 @@ def simulator(directory: Path) -> Iterator[Simulator]:
     except Unavailable:
         store = Store.open(directory)
         try:
-            yield _Resting(SimulatedPlatform(fuses_of(store), entropy.draw(_KEYID), author=Author(store)))
+            keyid, recovery = entropy.draw(_KEYID), Recoveries(store)
+            yield _Resting(SimulatedPlatform(fuses_of(store), keyid, author=Author(store), recovery=recovery))
         finally:
             store.close()
     else:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from kloister.simulator.machine import EnclaveId, Machine, MachineConfig
 from kloister.simulator.pce import ProvisioningCertificationEnclave
 from kloister.simulator.pki import SimulatedPki
 from kloister.simulator.qe import QuotingEnclave
+from kloister.simulator.recovery import Recovery
 
 DEFAULT_EPC: Final = 4 << 30  # bytes: a server's; what a simulated enclave takes of it is only counted
 
@@ -75,6 +77,7 @@ class SimulatedPlatform:
         epc_bytes: size of the enclave page cache.
         pki: certificates; those that follow from the fuses where it is None.
         author: signs the enclaves that `quote_content` makes; not needed for anything else.
+        recovery: says, each time collateral is asked for, where the platform stands.
     """
 
     def __init__(
@@ -84,9 +87,11 @@ class SimulatedPlatform:
         epc_bytes: int = DEFAULT_EPC,
         pki: SimulatedPki | None = None,
         author: Signer | None = None,
+        recovery: Callable[[], Recovery] = Recovery,
     ) -> None:
         self.pki = pki or SimulatedPki.derive(fuses.root)
         self._author = author
+        self._recovery = recovery
         config = MachineConfig(
             keyid=keyid, cpusvn=self.pki.tcb.cpusvn, epc_bytes=epc_bytes, launch_signers=LAUNCH_SIGNERS
         )
@@ -138,8 +143,15 @@ class SimulatedPlatform:
         """The root certificate (DER) that an operator would have to name to believe this platform."""
         return self.pki.root_der()
 
-    def collateral(self, at: datetime, stage: TcbStage | None = None) -> dict[str, str]:
-        """What a verifier needs for this platform's quotes at that time, with the keys of `Collateral.from_json`."""
+    def collateral(self, at: datetime, stage: TcbStage | None = None, *, early: bool = False) -> dict[str, str]:
+        """What a verifier needs for this platform's quotes at that time, with the keys of `Collateral.from_json`.
+
+        Args:
+            at: aware.
+            stage: where the platform stands; what its recovery says where it is None.
+            early: by the early baseline instead of the standard one.
+        """
+        stage = stage or self._recovery().stage(early=early)
         return collateral(self.pki, at, QeValues.of(self.qe.report), stage=stage)
 
     def status(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Crl:
         if len(data) > MAX_SIZE:
             raise Malformed("crl-size", f"A revocation list of {len(data)} bytes; at most {MAX_SIZE} are read.")
         try:
-            return cls._read(x509.load_der_x509_crl(_der(data)))
+            return cls._read(x509.load_der_x509_crl(der_of(data)))
         except UNREADABLE:
             raise Malformed("crl-syntax", "A revocation list is not well-formed DER, hexadecimal or PEM.") from None
 
@@ -71,7 +71,12 @@ class Crl:
         check_signature(key, self.signature, self.tbs, code, what)
 
 
-def _der(data: bytes) -> bytes:
+def der_of(data: bytes) -> bytes:
+    """DER of a list given as DER, hexadecimal or PEM; bytes that are none of them come back as they are.
+
+    Raises:
+        ValueError: base64 of the PEM is damaged; `Crl.parse` would say `crl-syntax`.
+    """
     if data[:1] == _SEQUENCE and data[1:2] not in b"0123456789abcdefABCDEF":
         return data
     pem = _PEM.fullmatch(data)

@@ -23,7 +23,7 @@ _WHAT = "platform"
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A question without arguments: `status`, `root` or `collateral`."""
+    """A question without arguments: `status`, `root`, `collateral` or `earlyCollateral`."""
 
     op: str
 
@@ -86,7 +86,7 @@ def parse_request(message: Mapping[str, Any]) -> Request:
         Malformed: `platform-*`, `host-*`.
     """
     match message.get("op"):
-        case "status" | "root" | "collateral" as op:
+        case "status" | "root" | "collateral" | "earlyCollateral" as op:
             typed.only(message, {"op"}, _WHAT)
             return Plain(op)
         case "quoteContent":
@@ -97,7 +97,10 @@ def parse_request(message: Mapping[str, Any]) -> Request:
             )
         case "launch":
             return _launch(message)
-    raise Malformed("platform-op", "The platform knows the requests status, root, collateral, quoteContent and launch.")
+    raise Malformed(
+        "platform-op",
+        "The platform knows the requests status, root, collateral, earlyCollateral, quoteContent and launch.",
+    )
 
 
 def _launch(message: Mapping[str, Any]) -> Launch:

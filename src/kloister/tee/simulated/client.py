@@ -36,9 +36,10 @@ class PlatformClient:
         """The root certificate of the platform's makers, DER."""
         return typed.octets(self._ask(platform.Plain("root"), "root"), "root", _WHAT)
 
-    def collateral(self) -> dict[str, Any]:
-        """The collateral valid now, as in vectors/evidence/*/collateral.json."""
-        return typed.mapping(self._ask(platform.Plain("collateral"), "collateral"), "collateral", _WHAT, 64)
+    def collateral(self, *, early: bool = False) -> dict[str, Any]:
+        """The collateral valid now, as in vectors/evidence/*/collateral.json; by the early baseline if asked."""
+        question = platform.Plain("earlyCollateral" if early else "collateral")
+        return typed.mapping(self._ask(question, "collateral"), "collateral", _WHAT, 64)
 
     def quote_content(self, content: bytes, report_data: bytes) -> bytes:
         """A quote of an enclave whose measured content is `content`, over 64 bytes of report data."""

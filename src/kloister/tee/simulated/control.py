@@ -139,8 +139,9 @@ class Client:
     def _answer(self, op: str) -> Message:
         if op == "root":
             return {"root": b64url(self._control.around.platform.root())}
-        if op == "collateral":
-            return {"collateral": self._control.around.platform.collateral(clock.now())}
+        if op in ("collateral", "earlyCollateral"):
+            early = op == "earlyCollateral"
+            return {"collateral": self._control.around.platform.collateral(clock.now(), early=early)}
         return {"status": self._control.status()}
 
     def _launch(self, request: platform.Launch, passed: list[int]) -> None:

@@ -48,8 +48,8 @@ class Platform(Protocol):
     def root(self) -> bytes:
         """The root certificate, DER."""
 
-    def collateral(self, at: datetime) -> dict[str, Any]:
-        """The collateral valid at `at`, as in vectors/evidence/*/collateral.json."""
+    def collateral(self, at: datetime, *, early: bool = False) -> dict[str, Any]:
+        """The collateral valid at `at`, as in vectors/evidence/*/collateral.json; by the early baseline if asked."""
 
     def status(self) -> Mapping[str, Any]:
         """Public figures: platform (hash of its identifier), epcUsed and epcTotal in bytes, fmspc."""

@@ -77,6 +77,19 @@ class Store:
         except OSError as error:
             raise _unusable(self.path, error) from None
 
+    def document(self, name: str) -> bytes | None:
+        """A document that its owner may change while the daemon runs; None where there is none.
+
+        Raises:
+            Malformed: `{name}-size`. Misconfigured: `platform-state`.
+        """
+        try:
+            return self._read(name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unusable(self.path, error) from None
+
     def listen(self, name: str, mode: int) -> socket.socket:
         """A listening Unix socket at `name` (may lie in a subdirectory), with permissions `mode`.
 

@@ -88,8 +88,8 @@ class PaperPlatform:
     def root(self) -> bytes:
         return b"a root"
 
-    def collateral(self, at: datetime) -> dict[str, Any]:
-        return {"now": at.isoformat()}
+    def collateral(self, at: datetime, *, early: bool = False) -> dict[str, Any]:
+        return {"now": at.isoformat(), **({"early": True} if early else {})}
 
     def status(self) -> dict[str, Any]:
         return {"platform": "paper", "epcUsed": self.used, "epcTotal": EPC}

@@ -60,7 +60,8 @@ def test_status_says_what_it_is(stage: Stage) -> None:
 
 def test_root_collateral_and_content_quotes(stage: Stage) -> None:
     assert stage.client.root() == b"a root"
-    assert "now" in stage.client.collateral()
+    assert set(stage.client.collateral()) == {"now"}
+    assert set(stage.client.collateral(early=True)) == {"now", "early"}
     quote = stage.client.quote_content(b"content", DATA)
     assert quote.endswith(DATA)
     assert quote != stage.client.quote_content(b"content!", DATA)
