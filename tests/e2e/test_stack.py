@@ -145,6 +145,8 @@ def test_up_and_down_twice(tmp_path: Path) -> None:
         assert (stack.down(state), stack.down(state)) == (True, False)
         assert everything.alive() == []
     assert not look(state).running
+    for name in ("platform", "broker"):  # a daemon that ended without this line was killed, or failed
+        assert (state.logs / f"{name}.log").read_text().count("stopping: SIGTERM came\n") == 1
     assert [path for path in state.root.rglob("*") if path.is_socket()] == []
     assert Path("/proc/self/mountinfo").read_text() == mounts
 

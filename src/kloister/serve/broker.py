@@ -138,7 +138,7 @@ class _Broker:
         """Listen on everything until a signal comes."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self._stop, number)
         renewal = asyncio.create_task(self._keep_fresh(self._context))
         LOG.info("serving; this instance is declared simulated: it admits a simulated platform's root")
         try:
@@ -146,7 +146,8 @@ class _Broker:
         finally:
             renewal.cancel()
 
-    def _stop(self) -> None:
+    def _stop(self, number: signal.Signals) -> None:
+        LOG.info("stopping: %s came", number.name)
         for listener in self._listeners:
             listener.should_exit = True
 

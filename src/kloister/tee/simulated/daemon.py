@@ -96,7 +96,7 @@ class Daemon:
         """Turn SIGTERM and SIGINT into an event of the loop."""
         woken, waking = socket.socketpair()
         waking.setblocking(False)
-        self._selector.register(woken, selectors.EVENT_READ, lambda _ready: self._stop())
+        self._selector.register(woken, selectors.EVENT_READ, lambda _ready: self._stop(woken.recv(1)))
         before = signal.set_wakeup_fd(waking.fileno())
         handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -109,5 +109,7 @@ class Daemon:
             woken.close()
             waking.close()
 
-    def _stop(self) -> None:
+    def _stop(self, numbers: bytes) -> None:
+        """Whoever reads the log of a daemon that ended must be able to tell that it was told to."""
+        _LOG.info("stopping: %s came", ", ".join(signal.Signals(number).name for number in numbers))
         self._stopping = True
