@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,3 +130,32 @@ def bad_places(folder: Path) -> dict[str, Path]:
         "long-name": folder / ("n" * 300),
         "endless": Path("/dev/zero"),
     }
+
+
+COMMAND = (sys.executable, "-P", "-m", "kloister")
+
+
+def process(*arguments: str | Path, timeout: float = 60, umask: int = -1, **settings: str) -> Done:
+    """Run `kloister` as a process of its own, for what uses real descriptors; `settings` go into its environment."""
+    done = subprocess.run(
+        [*COMMAND, *(str(argument) for argument in arguments)],
+        stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=timeout, umask=umask,
+        env=os.environ | settings,
+    )  # fmt: skip
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def processes_of(state: Path) -> list[int]:
+    """The daemons that serve a state directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and os.fsencode(state) in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
+def partials(*folders: Path) -> list[str]:
+    """What a killed or failed command has left half-written anywhere below these folders."""
+    everything = [path for folder in folders for path in folder.rglob("*")]
+    return sorted(str(path) for path in everything if ".partial-" in path.name or path.name.endswith((".tmp", ".new")))

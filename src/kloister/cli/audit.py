@@ -22,7 +22,10 @@ def show(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show who did what, and which measurement got or was refused which secrets."""
+    """Show who did what, and which measurement got or was refused which secrets.
+
+    Examples:  kloister audit show;  kloister audit show --after 100 --json
+    """
     entries = [_body(entry) for page in _pages(state, after) for entry in page["entries"]]
     if as_json:
         print_json({"entries": entries})
@@ -43,7 +46,10 @@ def verify(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Recompute the chain from its start: any changed, removed or added entry is found."""
+    """Recompute the chain from its start: any changed, removed or added entry is found.
+
+    Examples:  kloister audit verify;  kloister audit verify --expect 42:9f3c...
+    """
     from kloister.services.broker.audit import verify as verify_chain
 
     records: list[tuple[int, bytes, bytes]] = []

@@ -76,6 +76,8 @@ def convert(
     """Make an image confidential: measure, pin the broker, sign, encrypt what is private, emit its policy.
 
     With SOURCE_DATE_EPOCH set, the same image gives the same bytes on every day and from every folder.
+
+    Examples:  kloister convert oci:./redis redis;  kloister convert docker-archive:app.tar oci:./app --policy shop/app
     """
     from kloister import clock
     from kloister.images.convert import ConvertOptions

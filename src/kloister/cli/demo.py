@@ -22,6 +22,8 @@ def demo(
     """Show the main job on the simulated platform: real images run attested, every attack on them is refused.
 
     Everything happens in a temporary state directory that is removed at the end. Exit code 1 if any expectation failed.
+
+    Examples:  kloister demo;  kloister demo --dir /var/tmp --json
     """
     from kloister.cli.words import SIMULATED
     from kloister.serve.demo.show import show

@@ -17,7 +17,10 @@ def explain(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Explain a refusal by its id (condition, expected, seen, how to allow it), or what a reason code means."""
+    """Explain a refusal by its id (condition, expected, seen, how to allow it), or what a reason code means.
+
+    Examples:  kloister explain measurement-not-allowed;  kloister explain R7K2QX4M
+    """
     from kloister.serve.reasons import describe
 
     reason = describe(subject)

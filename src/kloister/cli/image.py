@@ -59,6 +59,8 @@ def import_(
     """Make an image of a directory or a tar archive: one layer, the same bytes for the same input.
 
     Times are clamped to SOURCE_DATE_EPOCH where it is set. Devices, pipes and sockets are left out with a note.
+
+    Example:  kloister image import ./root oci:./app --entrypoint /usr/bin/app --env MODE=production
     """
     from kloister.formats.oci.limits import GIB, Limits
     from kloister.images.importer import ImportOptions, import_image
@@ -114,7 +116,10 @@ def inspect(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say what an image is: its layers, how it is started, whether it is converted."""
+    """Say what an image is: its layers, how it is started, whether it is converted.
+
+    Examples:  kloister image inspect oci:./app;  kloister image inspect --files docker-archive:app.tar
+    """
     from kloister.images.sources import merge_image, open_source
 
     with open_source(reference) as image:

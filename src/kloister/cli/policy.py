@@ -53,7 +53,10 @@ def apply(
 @policy_app.command("list")
 @guarded
 def list_policies(state: StateOption = None, *, as_json: JsonFlag = False) -> None:
-    """List the policies of the broker."""
+    """List the policies of the broker.
+
+    Examples:  kloister policy list;  kloister policy list --json
+    """
     policies = admin(state).policies()
     if as_json:
         print_json({"policies": policies})
@@ -67,7 +70,10 @@ def list_policies(state: StateOption = None, *, as_json: JsonFlag = False) -> No
 @policy_app.command()
 @guarded
 def show(policy: PolicyName, state: StateOption = None, *, as_json: JsonFlag = False) -> None:
-    """Show the newest version of a policy."""
+    """Show the newest version of a policy.
+
+    Example:  kloister policy show clinic/inference
+    """
     result = admin(state).policy(*split(policy))
     if as_json:
         print_json(result)
@@ -79,7 +85,10 @@ def show(policy: PolicyName, state: StateOption = None, *, as_json: JsonFlag = F
 @policy_app.command()
 @guarded
 def lint(file: PolicyFile, *, as_json: JsonFlag = False) -> None:
-    """Check a policy without a broker, and name what is risky in it."""
+    """Check a policy without a broker, and name what is risky in it.
+
+    Example:  kloister policy lint app.policy.yaml
+    """
     from kloister.formats.policy import parse_policy
     from kloister.services.yaml import load
     from kloister.trust.policy import template

@@ -20,7 +20,10 @@ SecretName = Annotated[str, typer.Argument(metavar="SECRET", help="The secret's 
 @secret_app.command("list")
 @guarded
 def list_secrets(policy: PolicyName, state: StateOption = None, *, as_json: JsonFlag = False) -> None:
-    """List a policy's secrets: name, kind, where each value comes from."""
+    """List a policy's secrets: name, kind, where each value comes from.
+
+    Example:  kloister secret list clinic/inference
+    """
     secrets = admin(state).secrets(*split(policy))
     if as_json:
         print_json({"secrets": secrets})
@@ -43,7 +46,10 @@ def set_secret(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Upload a secret's value from a file or standard input (never from the command line, which others can see)."""
+    """Upload a secret's value from a file or standard input (never from the command line, which others can see).
+
+    Example:  kloister secret set clinic/inference licence --file licence.txt
+    """
     from kloister.services.broker.secrets import MAX_VALUE
 
     names = split(policy)
@@ -66,7 +72,10 @@ def show(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print the public part of a secret; private parts are shown to nobody."""
+    """Print the public part of a secret; private parts are shown to nobody.
+
+    Example:  kloister secret show clinic/inference ca --public
+    """
     if not public:
         raise Denied("secret-private", "A secret's value is shown to nobody.", "Its public part: add --public.")
     certificate = admin(state).certificate(*split(policy), secret)

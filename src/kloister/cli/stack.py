@@ -41,7 +41,10 @@ def up(
 
 @guarded
 def down(state: StateOption = None, *, as_json: JsonFlag = False) -> None:
-    """Stop the embedded stack. Its state stays, and `kloister up` goes on from it."""
+    """Stop the embedded stack. Its state stays, and `kloister up` goes on from it.
+
+    Examples:  kloister down;  kloister down --state /tmp/one
+    """
     from kloister.serve import stack
     from kloister.serve.state import State
 
@@ -55,7 +58,10 @@ def down(state: StateOption = None, *, as_json: JsonFlag = False) -> None:
 
 @guarded
 def status(state: StateOption = None, *, as_json: JsonFlag = False) -> None:
-    """Say what of the stack runs, where, and what it holds. Exit code 1 if it does not run."""
+    """Say what of the stack runs, where, and what it holds. Exit code 1 if it does not run.
+
+    Examples:  kloister status;  kloister status --json
+    """
     from kloister.serve import stack
     from kloister.serve.state import State
 

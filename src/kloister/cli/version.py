@@ -5,7 +5,10 @@ from kloister.cli.console import JsonFlag, print_json
 
 
 def version(*, as_json: JsonFlag = False) -> None:
-    """Print the version."""
+    """Print the version.
+
+    Example:  kloister version --json
+    """
     if as_json:
         print_json({"version": __version__})
     else:

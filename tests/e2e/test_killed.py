@@ -1,0 +1,130 @@
+"""SIGKILL at any moment of a command: nothing counts that is half-written, and the next run works and tidies up."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kloister.images.runtime_layer import runtime_layer
+from kloister.serve.state import write_atomic
+from tests.support.cli import COMMAND, kloister, partials, processes_of
+from tests.support.images import file, tar, write_image
+
+pytestmark = pytest.mark.e2e
+
+PATIENCE = 60.0  # seconds
+
+
+@contextmanager
+def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    with (folder / "said").open("wb") as said:
+        running = subprocess.Popen([*COMMAND, *words], cwd=folder, stdout=said, stderr=said)
+        try:
+            yield running
+        finally:
+            running.kill()
+            running.wait(PATIENCE)
+
+
+def killed_when(folder: Path, words: str, moment: Callable[[], bool]) -> bool:
+    """Kill the command as soon as `moment` says so; whether it was still running."""
+    with started(folder, *words.split()) as running:
+        deadline = time.monotonic() + PATIENCE
+        while not moment() and running.poll() is None:
+            assert time.monotonic() < deadline, (folder / "said").read_text()
+            time.sleep(0.001)
+        running.kill()
+        return running.wait(PATIENCE) == -signal.SIGKILL
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("KLOISTER_STATE", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    assert kloister("down").code == 0
+    assert processes_of(tmp_path / "state") == []
+
+
+@pytest.mark.parametrize("destination", ["oci:out", "oci-archive:out"])
+@pytest.mark.parametrize("size", [0, 100_000, 1_500_000])
+def test_import(folder: Path, destination: str, size: int) -> None:
+    """Killed when so many bytes of the layer are written."""
+    (folder / "source").mkdir()
+    (folder / "source" / "data").write_bytes(random.Random(1).randbytes(3 << 20))
+    words = f"image import source {destination} --entrypoint /x"
+    assert killed_when(folder, words, lambda: _bytes_below(folder, ".out.partial-*") >= size)
+    assert not (folder / "out").exists()
+    assert kloister(*words.split()).code == 0
+    assert partials(folder) == []
+    assert kloister("image", "inspect", "--verify", destination).code == 0
+
+
+def _bytes_below(folder: Path, pattern: str) -> int:
+    found = list(folder.glob(pattern))
+    if not found:
+        return -1
+    return sum(path.stat().st_size for one in found for path in one.rglob("partial-*") if path.is_file())
+
+
+@pytest.mark.parametrize("blobs", [0, 1, 3])
+def test_convert(folder: Path, blobs: int) -> None:
+    """Killed when so many blobs are written; an image of the same name that was there before stays whole."""
+    runtime_layer()
+    write_image(folder / "plain", [tar(file("data", random.Random(2).randbytes(1 << 20)))])
+    words = "convert oci:plain oci:out"
+    assert kloister(*words.split()).code == 0
+    before = _whole(folder)
+    write_image(folder / "plain", [tar(file("data", random.Random(3).randbytes(1 << 20)))])
+
+    def written() -> bool:
+        found = list(folder.glob(".out.partial-*"))
+        return bool(found) and sum(1 for one in found for _ in one.glob("blobs/sha256/*")) >= blobs
+
+    assert killed_when(folder, words, written)
+    assert _whole(folder) == before
+    assert kloister(*words.split()).code == 0
+    assert partials(folder) == []
+    assert _whole(folder) != before
+
+
+def _whole(folder: Path) -> tuple[str, bytes]:
+    """Digest of the image that the name has, all of it verified, and its policy."""
+    done = kloister("image", "inspect", "--verify", "oci:out", "--json")
+    assert done.code == 0, done
+    return done.json["digest"], (folder / "out.policy.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.5, 0.9])
+def test_up(folder: Path, delay: float) -> None:
+    """Whatever it had started by then is found again, and goes with `down`."""
+    begun = time.monotonic()
+    killed_when(folder, "up", lambda: time.monotonic() - begun > delay)
+    assert kloister("up").code == 0
+    assert kloister("status").code == 0
+    assert len(processes_of(folder / "state")) == 2  # platform and broker, each once
+    assert partials(folder) == []
+
+
+def test_what_a_kill_left_is_removed_by_the_next(folder: Path) -> None:
+    """Half-written files of processes that are gone; one of a living process stays."""
+    gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    old, living = folder / f".root.der.{gone}.tmp", folder / ".root.der.1.tmp"
+    for path in (old, living):
+        path.write_bytes(b"half")
+    write_atomic(folder / "root.der", b"whole")
+    assert (old.exists(), living.exists()) == (False, True)
+    assert (folder / "root.der").read_bytes() == b"whole"
+    for place in ("platform/fuses.new", "broker/.root.key.1.tmp"):
+        (folder / "state" / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "state" / place).write_bytes(b"half")
+    assert kloister("up").code == 0
+    assert partials(folder / "state") == []
+    assert (folder / "state" / "platform" / "fuses").stat().st_size == 80
