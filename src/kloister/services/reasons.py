@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from kloister.errors import Reason
 
-_QUOTE = "Give an SGX quote: raw, hexadecimal or base64."
+_QUOTE = "Give a quote (raw, hexadecimal, base64), an RA-TLS certificate, KBS evidence, or https://HOST:PORT."
 _YAML = "Mend the document at the line and column that are named."
 _RESTORE = "Restore it from a copy of the state directory."
 
@@ -17,6 +17,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "evidence-size": Reason("The evidence has more bytes than any quote.", _QUOTE),
     "evidence-unknown": Reason("This is no evidence that is known.", _QUOTE),
     "evidence-not-supported": Reason("This kind of evidence is not verified by this version.", _QUOTE),
+    "kbs-evidence": Reason("The JSON of a key broker holds no evidence in a known shape.", _QUOTE),
+    "server-address": Reason("This is no address of a server.", "Give https://HOST:PORT."),
+    "server-unreachable": Reason("The server cannot be asked for its certificate.", "Check the address."),
+    "server-no-certificate": Reason("The server showed no certificate.", "Ask a server that speaks RA-TLS."),
     "root-pem": Reason("The file holds several certificates.", "Give the root alone."),
     "time-syntax": Reason("This is no time.", "Give unix seconds or ISO 8601: 2026-01-15T00:00:00Z."),
     "collateral-unavailable": Reason(

@@ -115,4 +115,6 @@ def build_certificate(
 
 
 def _load(data: bytes) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(data) if b"-----BEGIN" in data else x509.load_der_x509_certificate(data)
+    """PEM is told by its start: a quote in the certificate holds PEM of its own."""
+    pem = data.lstrip().startswith(b"-----BEGIN")
+    return x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)

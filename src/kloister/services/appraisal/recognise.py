@@ -1,3 +1,5 @@
+"""Tells what a piece of evidence is by its first bytes, and takes the quote out of what is wrapped around it."""
+
 from __future__ import annotations
 
 import base64
@@ -7,30 +9,58 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kloister.errors import Malformed
+from kloister.formats.ratls import RatlsCertificate
+from kloister.services.appraisal.envelopes import open_kbs, token_issuer
+from kloister.trust.verifier.binding import Binding, RatlsBinding
 
 MAX_SIZE = 1024 * 1024  # bytes: a quote of the largest size, in hexadecimal with line breaks, fits several times
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
 _HEX = re.compile(rb"(?:0[xX])?(?:[0-9A-Fa-f]{2})+")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
 _TOKEN = re.compile(rb"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
+_DER = re.compile(rb"\x30[\x81-\x84]")  # a SEQUENCE of more than 127 bytes; a quote starts with its version
+_WANTED = "Give a quote (raw, hexadecimal, base64), an RA-TLS certificate, KBS evidence, or https://HOST:PORT."
 
 
 class Kind(StrEnum):
-    """What a piece of evidence is, as far as this version knows it."""
+    """What a piece of evidence is."""
 
     QUOTE = "quote"
+    RATLS_CERTIFICATE = "ra-tls-certificate"
+    KBS_EVIDENCE = "kbs-evidence"
+    MAA_TOKEN = "maa-token"  # noqa: S105 -- the name of a kind
+    EAR_TOKEN = "ear-token"  # noqa: S105 -- same
+    TOKEN = "token"  # noqa: S105 -- same
+
+
+_TOKENS = {"maa": Kind.MAA_TOKEN, "ear": Kind.EAR_TOKEN}
+_NAMES = {
+    Kind.MAA_TOKEN: "a token of Microsoft Azure Attestation",
+    Kind.EAR_TOKEN: "an EAT attestation result (EAR)",
+    Kind.TOKEN: "a signed token",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Untrusted bytes, and what they look like."""
+    """An untrusted quote, what it was found in, and what it must be bound to."""
 
     kind: Kind
     data: bytes = field(repr=False)
+    binding: Binding | None = field(default=None, repr=False)
 
 
 def recognise(data: bytes) -> Evidence:
-    """A quote given raw, in hexadecimal, or in base64 of either alphabet (white space and `0x` are ignored).
+    """The quote in evidence of any kind that is known.
+
+    Raises:
+        Malformed: the codes of `identify` and `unwrap`.
+    """
+    return unwrap(*identify(data))
+
+
+def identify(data: bytes) -> tuple[Kind, bytes]:
+    """What it is, and its bytes without transport encoding: hexadecimal, base64 of either alphabet, white space, `0x`.
 
     Raises:
         Malformed: `evidence-size`, `evidence-empty`, `evidence-not-supported`, `evidence-unknown`.
@@ -40,27 +70,50 @@ def recognise(data: bytes) -> Evidence:
     if not data.strip():
         raise Malformed("evidence-empty", "The evidence is empty.")
     if not _TEXT.fullmatch(data):
-        return Evidence(Kind.QUOTE, data)
-    _refuse_later_kinds(data.strip())
-    return Evidence(Kind.QUOTE, _decode(b"".join(data.split())))
+        return _binary(data)
+    text = data.strip()
+    if text.startswith(b"-----BEGIN CERTIFICATE"):
+        return Kind.RATLS_CERTIFICATE, text
+    if _TOKEN.fullmatch(text):
+        return _TOKENS.get(token_issuer(text), Kind.TOKEN), text
+    if text.startswith(b"{"):
+        return Kind.KBS_EVIDENCE, text
+    _refuse(text)
+    return _binary(_decode(b"".join(data.split())))
 
 
-def _refuse_later_kinds(text: bytes) -> None:
+def unwrap(kind: Kind, data: bytes) -> Evidence:
+    """The quote inside what `identify` found.
+
+    Raises:
+        Malformed: `evidence-not-supported`, `kbs-evidence`, `kbs-evidence-json`, `ratls-*`.
+    """
+    if kind in _NAMES:
+        raise Malformed(
+            "evidence-not-supported", f"This is {_NAMES[kind]}, which this version does not verify yet.", _WANTED
+        )
+    if kind is Kind.RATLS_CERTIFICATE:
+        certificate = RatlsCertificate.parse(data)
+        return Evidence(kind, certificate.evidence.quote, RatlsBinding(certificate))
+    if kind is Kind.KBS_EVIDENCE:
+        return Evidence(kind, *open_kbs(data))
+    return Evidence(kind, data)
+
+
+def _binary(data: bytes) -> tuple[Kind, bytes]:
+    return (Kind.RATLS_CERTIFICATE if _DER.match(data) else Kind.QUOTE), data
+
+
+def _refuse(text: bytes) -> None:
     what = ""
     if text.startswith(b"-----BEGIN"):
-        what = "a certificate or key in PEM"
-    elif _TOKEN.fullmatch(text):
-        what = "a signed token"
+        what = "a key or another thing in PEM"
     elif text.startswith(b"https://"):
-        what = "the address of a server"
-    elif text.startswith((b"{", b"[")):
-        what = "a JSON document"
+        what = "the address of a server in a file"
+    elif text.startswith(b"["):
+        what = "a list in JSON"
     if what:
-        raise Malformed(
-            "evidence-not-supported",
-            f"This is {what}, which this version does not verify.",
-            "Give an SGX quote: raw, hexadecimal or base64.",
-        )
+        raise Malformed("evidence-not-supported", f"This is {what}, which is no evidence.", _WANTED)
 
 
 def _decode(text: bytes) -> bytes:
@@ -75,5 +128,5 @@ def _decode(text: bytes) -> bytes:
     raise Malformed(
         "evidence-unknown",
         "This is no evidence that is known: neither raw bytes, hexadecimal, nor base64.",
-        "Give an SGX quote: raw, hexadecimal or base64.",
+        _WANTED,
     )

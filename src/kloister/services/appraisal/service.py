@@ -7,9 +7,9 @@ from typing import Any
 
 from kloister.errors import KloisterError, Malformed, Unverified
 from kloister.formats.dcap import Quote, TeeType
-from kloister.services.appraisal.recognise import recognise
+from kloister.services.appraisal.recognise import identify, unwrap
 from kloister.trust import identifiers
-from kloister.trust.evidence import TcbRevoked, Verified
+from kloister.trust.evidence import TcbBasis, TcbRevoked, Verified
 from kloister.trust.policy.appraisal import AppraisalPolicy, AppraisalRefused, check_appraisal
 from kloister.trust.policy.decision import Condition
 from kloister.trust.verifier import Collateral, Root, verify_sgx
@@ -27,6 +27,7 @@ class Appraisal:
 
     genuine: bool
     accepted: bool
+    kind: str | None = None  # in what form it came: `recognise.Kind`
     tee: str | None = None
     tcb_status: str | None = None
     advisories: tuple[str, ...] = ()
@@ -36,6 +37,8 @@ class Appraisal:
     simulated: bool | None = None
     reason: KloisterError | None = None
     conditions: tuple[Condition, ...] = ()  # of the policy, that are not met; `reason` is the first
+    basis: TcbBasis | None = field(default=None, repr=False)  # for explanations
+    expires: datetime | None = None  # when the first part of the collateral ends
 
     def as_json(self, *, show_identifiers: bool = False) -> dict[str, Any]:
         """The object that `kloister verify --json` prints.
@@ -45,6 +48,7 @@ class Appraisal:
         """
         claims = None if self.claims is None else dict(self.claims)
         return {
+            "kind": self.kind,
             "genuine": self.genuine,
             "verdict": "accept" if self.accepted else "reject",
             "tee": self.tee,
@@ -66,15 +70,22 @@ def appraise(
 
     A refusal is a result here, not an error: `reason` says why.
     """
-    tee = None
+    kind = tee = None
     try:
-        quote = recognise(data).data
-        tee = TeeType(Quote.parse(quote).header.tee_type).name.lower()
-        verified = verify_sgx(quote, collateral, roots, at)
+        kind, inner = identify(data)
+        evidence = unwrap(kind, inner)
+        tee = TeeType(Quote.parse(evidence.data).header.tee_type).name.lower()
+        verified = verify_sgx(evidence.data, collateral, roots, at)
+        if evidence.binding is not None:
+            evidence.binding.check(verified.report.report_data, at)
     except TcbRevoked as reason:
-        return _revoked(reason)
+        return replace(_revoked(reason), kind=kind)
     except (Malformed, Unverified) as reason:
-        return Appraisal(genuine=False, accepted=False, tee=tee, reason=reason)
+        return Appraisal(genuine=False, accepted=False, kind=kind, tee=tee, reason=reason)
+    return replace(_judged(verified, policy, at), kind=kind)
+
+
+def _judged(verified: Verified, policy: AppraisalPolicy | None, at: datetime) -> Appraisal:
     if policy is None:
         return _genuine(verified, None)
     try:
@@ -96,6 +107,8 @@ def _genuine(verified: Verified, reason: KloisterError | None) -> Appraisal:
         claims=verified.claims,
         simulated=verified.simulated,
         reason=reason,
+        basis=verified.basis,
+        expires=verified.collateral_expires,
     )
 
 
@@ -111,4 +124,5 @@ def _revoked(reason: TcbRevoked) -> Appraisal:
         fmspc=reason.fmspc,
         simulated=reason.root.simulated,
         reason=reason,
+        basis=reason.basis,
     )

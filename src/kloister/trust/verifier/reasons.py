@@ -52,6 +52,8 @@ def _chains() -> dict[str, Reason]:
     return codes
 
 
+_FOREIGN = "Somebody put foreign evidence into this certificate; do not trust its holder."
+
 REASONS: Mapping[str, Reason] = MappingProxyType({
     "*-role": Reason("A certificate stands where another belongs.", _PCK),
     "*-issuer": Reason("Something names another issuer than the one that it must have.", _PCK),
@@ -104,6 +106,12 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "qe-svn-unsupported": Reason("The quoting enclave is older than every level of the QE identity.", _QE),
     # step 8: the quote
     "quote-signature": Reason("The attestation key did not sign this quote.", _GENUINE),
+    # what the evidence was made for
+    "ratls-key-mismatch": Reason("The claims in an RA-TLS certificate are about another key.", _FOREIGN),
+    "ratls-report-data": Reason("The quote in an RA-TLS certificate was made for another key.", _FOREIGN),
+    "ratls-not-yet-valid": Reason("The RA-TLS certificate is valid only after the time of judgement.", _CLOCK),
+    "ratls-expired": Reason("The RA-TLS certificate has ended.", "Let its holder make a new one."),
+    "kbs-report-data": Reason("The quote was made for another session of a key broker.", "Attest again."),
     # steps 9 and 11: the platform's level
     "tcb-unsupported": Reason("The platform is older than every level of the TCB info.", _TCB),
     "tcb-revoked": Reason("Intel has revoked the platform's TCB level.", _TCB),

@@ -27,7 +27,7 @@ from tests.support.evidence import ENCLAVE, NOW, Forge, code_of
 from tests.support.paths import ROOT, vectors
 
 FORGE = Forge()
-KEYS = ["genuine", "verdict", "tee", "tcb_status", "advisories", "tcb_date", "fmspc", "claims", "simulated"]
+KEYS = ["kind", "genuine", "verdict", "tee", "tcb_status", "advisories", "tcb_date", "fmspc", "claims", "simulated"]
 
 
 def judged(
@@ -42,7 +42,7 @@ def test_accepted_evidence_has_no_reason() -> None:
     document = judged()
     assert list(document) == KEYS
     assert (document["genuine"], document["verdict"], document["tee"]) == (True, "accept", "sgx")
-    assert (document["tcb_status"], document["advisories"]) == ("UpToDate", [])
+    assert (document["kind"], document["tcb_status"], document["advisories"]) == ("quote", "UpToDate", [])
     assert document["tcb_date"] == "2026-01-01T00:00:00Z"
     assert document["fmspc"] == FORGE.pki.fmspc.hex()
     assert document["claims"]["mrenclave"] == "11" * 32
