@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from kloister.errors import BUG, Reason
+from kloister.trust.verifier import snp_reasons
 
 _FRESH = "Get fresh collateral, or judge at a time inside its validity (--at)."
 _CLOCK = "Check the clock, or the time given (--at)."
@@ -117,4 +118,5 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "tcb-revoked": Reason("Intel has revoked the platform's TCB level.", _TCB),
     **_chains(),
     **_dates(),
+    **snp_reasons.REASONS,
 })  # fmt: skip
