@@ -18,8 +18,8 @@ from kloister.formats.pki import sign_raw
 from kloister.formats.sgx import Attributes, ReportBody
 from kloister.simulator.documents import QeValues, TcbStage, collateral
 from kloister.simulator.pki import Identity, SimulatedPki, derive_key
-from kloister.trust.evidence import Verified
-from kloister.trust.verifier import INTEL_ROOT, Collateral, Root, verify_sgx
+from kloister.trust.evidence import VerifiedSgx, VerifiedTdx
+from kloister.trust.verifier import INTEL_ROOT, Collateral, Root, verify_quote, verify_sgx
 from tests.support.paths import vectors
 
 SEED = bytes(range(32))
@@ -94,7 +94,7 @@ class Forge:
 
     def verify(
         self, documents: dict[str, str] | None = None, at: datetime = NOW, quote: bytes | None = None
-    ) -> Verified:
+    ) -> VerifiedSgx:
         """Verify the quote, or another one, against the collateral, or another one."""
         parts = Collateral.from_json(documents or self.documents())
         return verify_sgx(self.quote() if quote is None else quote, parts, [self.root], at)
@@ -135,9 +135,9 @@ class Case:
     at: datetime
     entry: dict[str, Any] = field(repr=False)
 
-    def verify(self) -> Verified:
+    def verify(self) -> VerifiedSgx | VerifiedTdx:
         """Judge it as the index says."""
-        return verify_sgx(self.quote, Collateral.from_json(self.document), self.roots, self.at)
+        return verify_quote(self.quote, Collateral.from_json(self.document), self.roots, self.at)
 
 
 def index() -> list[dict[str, Any]]:

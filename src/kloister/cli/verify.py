@@ -27,6 +27,7 @@ from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.verifier import INTEL_ROOT, Collateral, Root
 
 _MAX_ROOT = 64 * 1024  # bytes of a certificate file
+_MEASURED = ("mrenclave", "mrsigner", "mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "report_data")  # a person reads these
 _SIMULATED = "This platform is SIMULATED: the evidence proves nothing about hardware."
 
 
@@ -40,7 +41,7 @@ def _time(text: str) -> datetime:
 @guarded
 def verify(
     thing: Annotated[
-        str, typer.Argument(metavar="FILE", help="SGX quote: raw, hexadecimal or base64; - reads standard input.")
+        str, typer.Argument(metavar="FILE", help="SGX or TDX quote: raw, hexadecimal, base64; - reads standard input.")
     ],
     *,
     collateral: Annotated[
@@ -159,8 +160,8 @@ def _lines(appraisal: Appraisal) -> list[tuple[str, str]]:
         ("advisories", ", ".join(appraisal.advisories)),
         ("tcb date", f"{appraisal.tcb_date:%Y-%m-%d}" if appraisal.tcb_date else None),
         ("fmspc", appraisal.fmspc),
-        *((name, str(claims[name])) for name in ("mrenclave", "mrsigner", "report_data") if name in claims),
-        ("isv", f"product {claims['isvprodid']}, version {claims['isvsvn']}" if claims else None),
+        *((name, str(claims[name])) for name in _MEASURED if name in claims),
+        ("isv", f"product {claims['isvprodid']}, version {claims['isvsvn']}" if "isvsvn" in claims else None),
         ("debug", "yes" if claims.get("debug") else None),
         ("simulated", "yes" if appraisal.simulated else None),
     ]

@@ -65,6 +65,8 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "envelope-size": Reason("The answer of a PCS has more bytes than are read.", _COLLATERAL),
     "envelope-json": Reason("The answer of a PCS is not a signed document in JSON.", _COLLATERAL),
     "pck-extension-field": Reason("The SGX extension of the PCK certificate is damaged or incomplete.", _PCK),
+    "td-report-size": Reason("A TD report has 584, 648 or 885 bytes; this one has not.", BUG),
+    "td-report-fields": Reason("A TD report was to be built with half of the TDX 1.5 fields.", BUG),
     "tcb-info-version": Reason("TCB info of this version is not known; 2 and 3 are.", _COLLATERAL),
     "qe-identity-version": Reason("QE identity of this version is not known; 2 is.", _COLLATERAL),
     # SEV-SNP: reports, AMD's certificates and lists, Azure's blob

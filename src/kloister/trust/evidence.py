@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from datetime import datetime
+from types import MappingProxyType
+from typing import ClassVar, Protocol
 
 from kloister.errors import Misused, Unverified
 from kloister.formats.dcap import PckExtension, QeIdentity, QeLevel, TcbInfo, TcbLevel, TcbStatus
-from kloister.formats.sgx import ReportBody
+from kloister.formats.sgx import Flag, ReportBody
+from kloister.formats.tdx import TdFlag, TdReport
 from kloister.trust.root import Root
 
 _SEAL = object()  # imported by trust/verifier and by nobody else; a test holds this
@@ -39,42 +42,65 @@ class TcbBasis:
     issued: datetime  # when the oldest of TCB info, QE identity and revocation lists was issued
 
 
+Claims = Mapping[str, str | int | bool]
+
+
+class TrustedRoot(Protocol):
+    """What every maker's root of trust can say of itself."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what is pinned, hexadecimal, for people to compare."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether this is the root of a simulated platform."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
     """Evidence that is genuine: signed by hardware under `root`, on a platform that is not revoked.
 
     It says nothing about whether the evidence is wanted: debug, status and measurements are for policy to judge.
-    `claims` holds what the quote says, as strings (bytes in lower-case hexadecimal), integers and booleans.
+    It is made as one of its subclasses, one per TEE, whose `report` is what was signed.
     """
 
+    tee: ClassVar[str]
+
     seal: InitVar[object]
-    tee: str  # "sgx"
-    tcb: TcbResult
-    fmspc: str  # 12 hexadecimal digits, lower case
-    claims: Mapping[str, str | int | bool] = field(repr=False)
-    report: ReportBody = field(repr=False)
-    root: Root
+    tcb: TcbResult | None = None  # None where the maker publishes no status (AMD)
+    fmspc: str | None = None  # of Intel's platforms: 12 hexadecimal digits, lower case
+    root: TrustedRoot
     collateral_expires: datetime  # the first of the collateral's parts that ends
-    basis: TcbBasis | None = field(default=None, repr=False)  # of Intel's TEEs
+    basis: TcbBasis | None = field(default=None, repr=False)  # of Intel's TEEs; explanations and the age need it
 
     def __post_init__(self, seal: object) -> None:
         if seal is not _SEAL:
             raise Misused("verified-made-elsewhere", "Only the verifier says that evidence is genuine.")
 
     @property
-    def tcb_status(self) -> TcbStatus:
-        """The status of platform and quoting enclave together."""
-        return self.tcb.status
+    def claims(self) -> Claims:
+        """What the evidence says, as strings (bytes in lower-case hexadecimal), integers and booleans."""
+        raise NotImplementedError
+
+    @property
+    def tcb_status(self) -> TcbStatus | None:
+        """The status of platform, quoting enclave and TDX module together."""
+        return self.tcb.status if self.tcb else None
 
     @property
     def advisories(self) -> tuple[str, ...]:
-        """Intel's advisories that apply to the matched levels."""
-        return self.tcb.advisories
+        """The maker's advisories that apply to the matched levels."""
+        return self.tcb.advisories if self.tcb else ()
 
     @property
-    def tcb_date(self) -> datetime:
+    def tcb_date(self) -> datetime | None:
         """The date of the oldest matched level."""
-        return self.tcb.date
+        return self.tcb.date if self.tcb else None
 
     @property
     def simulated(self) -> bool:
@@ -82,10 +108,84 @@ class Verified:
         return self.root.simulated
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedIntel(Verified):
+    """Genuine evidence of one of Intel's TEEs."""
+
+    tcb: TcbResult
+    fmspc: str
+    root: Root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedSgx(VerifiedIntel):
+    """A genuine SGX enclave."""
+
+    tee: ClassVar[str] = "sgx"
+
+    report: ReportBody = field(repr=False)
+
+    @property
+    def claims(self) -> Claims:
+        """What the report says."""
+        report = self.report
+        return MappingProxyType(
+            {
+                "mrenclave": report.mrenclave.hex(),
+                "mrsigner": report.mrsigner.hex(),
+                "isvprodid": report.isvprodid,
+                "isvsvn": report.isvsvn,
+                "isvextprodid": report.isvextprodid.hex(),
+                "isvfamilyid": report.isvfamilyid.hex(),
+                "configid": report.configid.hex(),
+                "configsvn": report.configsvn,
+                "cpusvn": report.cpusvn.hex(),
+                "miscselect": report.miscselect,
+                "attributes": report.attributes.build().hex(),
+                "debug": report.attributes.has(Flag.DEBUG),
+                "report_data": report.report_data.hex(),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedTdx(VerifiedIntel):
+    """A genuine TDX trust domain."""
+
+    tee: ClassVar[str] = "tdx"
+
+    report: TdReport = field(repr=False)
+
+    @property
+    def claims(self) -> Claims:
+        """What the report says; `tee_tcb_svn2` and `mrservicetd` are there from TDX 1.5 on."""
+        report = self.report
+        claims: dict[str, str | int | bool] = {
+            "mrtd": report.mrtd.hex(),
+            **{f"rtmr{index}": value.hex() for index, value in enumerate(report.rtmrs)},
+            "mrseam": report.mrseam.hex(),
+            "mrsignerseam": report.mrsignerseam.hex(),
+            "seam_attributes": report.seam_attributes.hex(),
+            "td_attributes": report.td_attributes.to_bytes(8, "little").hex(),
+            "xfam": report.xfam.hex(),
+            "mrconfigid": report.mrconfigid.hex(),
+            "mrowner": report.mrowner.hex(),
+            "mrownerconfig": report.mrownerconfig.hex(),
+            "tee_tcb_svn": report.tee_tcb_svn.hex(),
+            "debug": report.has(TdFlag.DEBUG),
+            "sept_ve_disable": report.has(TdFlag.SEPT_VE_DISABLE),
+            "report_data": report.report_data.hex(),
+        }
+        if report.tee_tcb_svn2 is not None and report.mrservicetd is not None:
+            claims["tee_tcb_svn2"] = report.tee_tcb_svn2.hex()
+            claims["mrservicetd"] = report.mrservicetd.hex()
+        return MappingProxyType(claims)
+
+
 class TcbRevoked(Unverified):
     """Everything verifies, but platform or quoting enclave is revoked: not genuine. `tcb` says what was found."""
 
-    def __init__(self, tcb: TcbResult, fmspc: str, root: Root, basis: TcbBasis | None = None) -> None:
+    def __init__(self, tcb: TcbResult, fmspc: str, root: Root, basis: TcbBasis | None = None, tee: str = "sgx") -> None:
         super().__init__(
             "tcb-revoked",
             "The platform's TCB level is revoked.",
@@ -94,4 +194,5 @@ class TcbRevoked(Unverified):
         self.tcb = tcb
         self.fmspc = fmspc
         self.root = root
+        self.tee = tee
         self.basis = basis

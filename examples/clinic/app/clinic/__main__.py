@@ -21,7 +21,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         url = urlsplit(self.path)
         if url.path == "/health":
-            self.reply(200, {"status": "ok", "model": self.server.model.name, "database": self.server.database.fingerprint()})
+            self.reply(
+                200, {"status": "ok", "model": self.server.model.name, "database": self.server.database.fingerprint()}
+            )
         elif url.path == "/predict":
             self.predict(dict(parse_qsl(url.query)))
         else:
@@ -86,7 +88,10 @@ def main():
     server.database = Database(password)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    print("clinic: serving on port %d, database login %s" % (server.server_port, server.database.fingerprint()), flush=True)
+    print(
+        "clinic: serving on port %d, database login %s" % (server.server_port, server.database.fingerprint()),
+        flush=True,
+    )
     with server:
         server.serve_forever(poll_interval=0.1)
     print("clinic: stopped", flush=True)

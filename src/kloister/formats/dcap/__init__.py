@@ -12,13 +12,14 @@ from kloister.formats.dcap.quote import (
     TeeType,
 )
 from kloister.formats.dcap.status import TcbStatus
-from kloister.formats.dcap.tcb_info import TcbInfo, TcbLevel
+from kloister.formats.dcap.tcb_info import Component, TcbInfo, TcbLevel, TdxModule
 
 __all__ = [
     "Authentication",
     "BodyType",
     "CertificationData",
     "CertificationType",
+    "Component",
     "Header",
     "PckExtension",
     "QeIdentity",
@@ -27,5 +28,6 @@ __all__ = [
     "TcbInfo",
     "TcbLevel",
     "TcbStatus",
+    "TdxModule",
     "TeeType",
 ]

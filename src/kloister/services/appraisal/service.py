@@ -12,7 +12,7 @@ from kloister.trust import identifiers
 from kloister.trust.evidence import TcbBasis, TcbRevoked, Verified
 from kloister.trust.policy.appraisal import AppraisalPolicy, AppraisalRefused, check_appraisal
 from kloister.trust.policy.decision import Condition
-from kloister.trust.verifier import Collateral, Root, verify_sgx
+from kloister.trust.verifier import Collateral, Root, verify_quote
 
 # For one who names the roots by hand: naming a simulator's root is what admits it, none is there by default.
 OPERATOR_NAMED = AppraisalPolicy(simulated=True)
@@ -75,7 +75,7 @@ def appraise(
         kind, inner = identify(data)
         evidence = unwrap(kind, inner)
         tee = TeeType(Quote.parse(evidence.data).header.tee_type).name.lower()
-        verified = verify_sgx(evidence.data, collateral, roots, at)
+        verified = verify_quote(evidence.data, collateral, roots, at)
         if evidence.binding is not None:
             evidence.binding.check(verified.report.report_data, at)
     except TcbRevoked as reason:
@@ -117,7 +117,7 @@ def _revoked(reason: TcbRevoked) -> Appraisal:
     return Appraisal(
         genuine=False,
         accepted=False,
-        tee="sgx",
+        tee=reason.tee,
         tcb_status=reason.tcb.status,
         advisories=reason.tcb.advisories,
         tcb_date=reason.tcb.date,

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from kloister.errors import Unavailable
 from kloister.services.broker.ports import CollateralSource
-from kloister.trust.evidence import Verified
+from kloister.trust.evidence import VerifiedSgx
 from kloister.trust.verifier import Collateral, Root, verify_sgx
 
 MAX_AGE = timedelta(minutes=5)  # a TCB recovery takes effect within this time
@@ -23,7 +23,7 @@ class CachingAppraiser:
         self._roots: Sequence[Root] = ()
         self._renew: datetime | None = None
 
-    def __call__(self, quote: bytes, at: datetime) -> Verified:
+    def __call__(self, quote: bytes, at: datetime) -> VerifiedSgx:
         """Verify a quote at a time; the verifier itself refuses collateral that has ended."""
         collateral, roots = self._current(at)
         verified = verify_sgx(quote, collateral, roots, at)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from kloister.trust.evidence import Verified
+from kloister.trust.evidence import VerifiedSgx
 from kloister.trust.verifier import Collateral, Root
 
 
 class Appraiser(Protocol):
     """Says whether a quote is genuine."""
 
-    def __call__(self, quote: bytes, at: datetime) -> Verified:
+    def __call__(self, quote: bytes, at: datetime) -> VerifiedSgx:
         """Raises `Malformed`, `Unverified`, or `Unavailable` where no collateral can be had."""
 
 

@@ -30,7 +30,7 @@ from kloister.services.broker.secrets import Made, Secrets
 from kloister.services.broker.settings import Settings
 from kloister.services.broker.vault import Vault
 from kloister.services.storage import ChallengeRecord, RefusalRecord, Storage, Transaction
-from kloister.trust.evidence import Verified
+from kloister.trust.evidence import VerifiedSgx
 from kloister.trust.policy import reasons
 from kloister.trust.policy.decision import Condition, decide
 from kloister.trust.policy.release import assemble, needed
@@ -52,7 +52,7 @@ class _Facts:
 
     request: ReleaseRequest
     peer: str
-    verified: Verified | None = None
+    verified: VerifiedSgx | None = None
     policy: Policy | None = None
     failed: tuple[Condition, ...] = ()
 
@@ -211,13 +211,13 @@ class ReleaseDesk:
         raise Refused(identifier, reason) from None
 
 
-def _mismatch(binding: Binding, verified: Verified) -> Condition:
+def _mismatch(binding: Binding, verified: VerifiedSgx) -> Condition:
     reason = reasons.describe("purpose-mismatch")
     expected, seen = binding.report_data().hex(), verified.report.report_data.hex()
     return Condition("purpose-mismatch", "reportData", expected, seen, reason.allow)
 
 
-def _evidence(verified: Verified) -> dict[str, Any]:
+def _evidence(verified: VerifiedSgx) -> dict[str, Any]:
     report = verified.report
     return {
         "tee": verified.tee,

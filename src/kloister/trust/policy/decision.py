@@ -9,7 +9,7 @@ from typing import Any
 from kloister.errors import Denied, Misused
 from kloister.formats.policy import Alternative, Attestation, Policy, SgxExpectation
 from kloister.formats.sgx import Flag
-from kloister.trust.evidence import Verified
+from kloister.trust.evidence import VerifiedSgx
 from kloister.trust.policy import reasons
 
 _SEAL = object()  # only this module makes a Decision
@@ -94,7 +94,7 @@ class Decision:
         raise Denied(first.code, text, first.allow)
 
 
-def decide(policy: Policy | None, verified: Verified, service: str, now: datetime) -> Decision:
+def decide(policy: Policy | None, verified: VerifiedSgx, service: str, now: datetime) -> Decision:
     """Judge genuine evidence by the policy for one of its services.
 
     Args:
@@ -123,7 +123,7 @@ def _service(policy: Policy, service: str) -> tuple[Condition, ...]:
     return (_condition("service-unknown", "services", names, service),)
 
 
-def _alternatives(rule: Attestation, verified: Verified, now: datetime) -> tuple[int | None, tuple[Condition, ...]]:
+def _alternatives(rule: Attestation, verified: VerifiedSgx, now: datetime) -> tuple[int | None, tuple[Condition, ...]]:
     if not rule.any:
         allow = f'Under attestation.any: - sgx: {{mrenclave: "{verified.report.mrenclave.hex()}"}}'
         seen = verified.report.mrenclave.hex()
@@ -135,7 +135,7 @@ def _alternatives(rule: Attestation, verified: Verified, now: datetime) -> tuple
     return None, tuple(condition for failed in sorted(results, key=len) for condition in failed)
 
 
-def _alternative(alternative: Alternative, index: int, verified: Verified, now: datetime) -> list[Condition]:
+def _alternative(alternative: Alternative, index: int, verified: VerifiedSgx, now: datetime) -> list[Condition]:
     path = f"attestation.any[{index}]"
     failed = _sgx(alternative.sgx, f"{path}.sgx", verified)
     if alternative.retire is not None and now.date() > alternative.retire:
@@ -145,7 +145,7 @@ def _alternative(alternative: Alternative, index: int, verified: Verified, now: 
     return failed
 
 
-def _sgx(expected: SgxExpectation, path: str, verified: Verified) -> list[Condition]:
+def _sgx(expected: SgxExpectation, path: str, verified: VerifiedSgx) -> list[Condition]:
     report = verified.report
     failed = []
     if expected.mrenclave is not None and expected.mrenclave != report.mrenclave:
@@ -159,7 +159,7 @@ def _sgx(expected: SgxExpectation, path: str, verified: Verified) -> list[Condit
     return failed
 
 
-def _signer(expected: SgxExpectation, path: str, verified: Verified) -> list[Condition]:
+def _signer(expected: SgxExpectation, path: str, verified: VerifiedSgx) -> list[Condition]:
     report = verified.report
     failed = []
     if expected.mrsigner is not None and expected.mrsigner != report.mrsigner:
@@ -172,7 +172,7 @@ def _signer(expected: SgxExpectation, path: str, verified: Verified) -> list[Con
     return failed
 
 
-def _tcb(rule: Attestation, verified: Verified, now: datetime) -> tuple[Condition, ...]:
+def _tcb(rule: Attestation, verified: VerifiedSgx, now: datetime) -> tuple[Condition, ...]:
     status, today = str(verified.tcb_status), now.date()
     if status in rule.tcb.accept:
         return ()
@@ -191,7 +191,7 @@ def _tcb(rule: Attestation, verified: Verified, now: datetime) -> tuple[Conditio
     return tuple(failed)
 
 
-def _simulated(rule: Attestation, verified: Verified) -> tuple[Condition, ...]:
+def _simulated(rule: Attestation, verified: VerifiedSgx) -> tuple[Condition, ...]:
     if rule.simulated or not verified.simulated:
         return ()
     return (_condition("simulated-not-allowed", "attestation.simulated", "deny", "a simulated platform"),)

@@ -26,15 +26,14 @@ TCB_INFO_SIGNER_CHAIN = (Position("tcb-info-signer", "SGX TCB Signing"), ROOT)
 QE_IDENTITY_SIGNER_CHAIN = (Position("qe-identity-signer", "SGX TCB Signing"), ROOT)
 
 
-def verify_chain(
-    chain: Sequence[Certificate], positions: Sequence[Position], roots: Sequence[Root], at: datetime
-) -> Root:
-    """The pinned root that vouches for the chain's first certificate. The chain's own root may be absent.
+def prove_chain(chain: Sequence[Certificate], positions: Sequence[Position], roots: Sequence[Root]) -> Root:
+    """The pinned root that vouches for the chain's first certificate, whatever the time.
+
+    The chain's own root may be absent. What this finds stays true; `check_dates` judges the rest at each call.
 
     Raises:
-        Unverified: `{code}-role`, `{code}-issuer`, `{code}-signature`, `{code}-usage`, `{code}-expired`,
-            `{code}-not-yet-valid`, where code is that of the position; `{first code}-chain` for a chain of another
-            length; `root-untrusted`.
+        Unverified: `{code}-role`, `{code}-issuer`, `{code}-signature`, `{code}-usage`, where code is that of the
+            position; `{first code}-chain` for a chain of another length; `root-untrusted`.
     """
     for certificate, position in zip(chain, positions, strict=False):
         _check_role(certificate, position)
@@ -47,11 +46,25 @@ def verify_chain(
     for index, (certificate, position) in enumerate(zip(chain, positions, strict=False)):
         if index + 1 < len(positions) - 1:
             _check_issued(certificate, chain[index + 1], position)
-        else:  # the last below the root, and the root itself
-            _check_issued_by_root(certificate, root, position)
+        elif position is ROOT:
+            _check_issuer(certificate, root.subject, position)
+            root.check_own(certificate, f"{position.code}-signature")
+        else:  # the last below the root
+            _check_issuer(certificate, root.subject, position)
+            root.check_signed(certificate, f"{position.code}-signature")
         _check_usage(certificate, position)
-        check_period(certificate.not_before, certificate.not_after, at, position.code, "certificate")
     return root
+
+
+def check_dates(chain: Sequence[Certificate], positions: Sequence[Position], at: datetime) -> None:
+    """Return if every certificate of the chain is valid at the time.
+
+    Raises:
+        Unverified: `{code}-expired`, `{code}-not-yet-valid`.
+    """
+    for certificate, position in zip(chain, positions, strict=False):
+        if not certificate.not_before <= at <= certificate.not_after:
+            check_period(certificate.not_before, certificate.not_after, at, position.code, "certificate")
 
 
 def check_period(start: datetime, end: datetime, at: datetime, code: str, what: str) -> None:
@@ -100,11 +113,6 @@ def _check_role(certificate: Certificate, position: Position) -> None:
 def _check_issued(certificate: Certificate, issuer: Certificate, position: Position) -> None:
     _check_issuer(certificate, issuer.subject, position)
     certificate.check_signed_by(issuer.public_key, f"{position.code}-signature")
-
-
-def _check_issued_by_root(certificate: Certificate, root: Root, position: Position) -> None:
-    _check_issuer(certificate, root.subject, position)
-    root.check_signed(certificate, f"{position.code}-signature")
 
 
 def _check_issuer(certificate: Certificate, subject: bytes, position: Position) -> None:

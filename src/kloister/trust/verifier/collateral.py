@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -7,6 +8,10 @@ from typing import Any, Self
 from kloister.errors import Malformed
 
 MAX_FIELD = 8 * 1024 * 1024  # characters of one part; the largest real ones, CRLs, have some 10 thousand
+_SHARED = (
+    "tcb_info", "tcb_info_signature", "tcb_info_issuer_chain", "qe_identity", "qe_identity_signature",
+    "qe_identity_issuer_chain", "pck_crl", "root_ca_crl",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +31,18 @@ class Collateral:
     pck_crl_issuer_chain: str = field(repr=False)
     root_ca_crl: str = field(repr=False)
     pck_certificate_chain: str | None = field(default=None, repr=False)  # for quotes that carry no certificates
+    _digest: bytes = field(default=b"", init=False, repr=False, compare=False)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the parts that platforms share: all but the PCK's chain and its issuers. Computed once."""
+        if not self._digest:
+            state = hashlib.sha256()
+            for name in _SHARED:
+                part = getattr(self, name).encode("ascii")
+                state.update(len(part).to_bytes(8, "big") + part)
+            object.__setattr__(self, "_digest", state.digest())  # the parts never change
+        return self._digest
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -36,7 +53,7 @@ class Collateral:
         """
         if not isinstance(document, Mapping):
             raise Malformed("collateral-field", "The collateral is not a JSON object.")
-        parts: dict[str, Any] = {each.name: document.get(each.name) for each in fields(cls)}
+        parts: dict[str, Any] = {each.name: document.get(each.name) for each in fields(cls) if each.init}
         for name, value in parts.items():
             if value is None and name == "pck_certificate_chain":
                 continue

@@ -3,67 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Generic, Self, TypeVar
 
 from kloister.formats.dcap import QeIdentity, TcbInfo
-from kloister.formats.pki import check_signature, parse_chain, raw_signature
+from kloister.formats.pki import Certificate, check_signature, parse_chain, raw_signature
 from kloister.formats.wire import unhex
 from kloister.trust.root import Root
 from kloister.trust.verifier.chain import (
     QE_IDENTITY_SIGNER_CHAIN,
     TCB_INFO_SIGNER_CHAIN,
     Position,
+    check_dates,
     check_period,
-    verify_chain,
+    prove_chain,
 )
 from kloister.trust.verifier.collateral import Collateral
 from kloister.trust.verifier.crl import Revocations
 
-
-def verify_tcb_info(collateral: Collateral, roots: Sequence[Root], revocations: Revocations, at: datetime) -> TcbInfo:
-    """The TCB info, signed by a TCB signer under one of the roots and current.
-
-    Raises:
-        Unverified: `tcb-info-signer-*`, `tcb-info-signature`, `tcb-info-not-yet-valid`, `tcb-info-expired`.
-        Malformed: `tcb-info-*`.
-    """
-    text = collateral.tcb_info
-    chain, signature = collateral.tcb_info_issuer_chain, collateral.tcb_info_signature
-    _verify_signed(text, signature, chain, TCB_INFO_SIGNER_CHAIN, roots, revocations, at, "tcb-info")
-    document = TcbInfo.parse(text)
-    check_period(document.issue_date, document.next_update, at, "tcb-info", "TCB info")
-    return document
+Content = TypeVar("Content", TcbInfo, QeIdentity)
 
 
-def verify_qe_identity(
-    collateral: Collateral, roots: Sequence[Root], revocations: Revocations, at: datetime
-) -> QeIdentity:
-    """The QE identity, signed by a TCB signer under one of the roots and current.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed(Generic[Content]):
+    """A document whose signature and signer have been verified; dates and revocation are judged at each call."""
 
-    Raises:
-        Unverified: `qe-identity-signer-*`, `qe-identity-signature`, `qe-identity-not-yet-valid`, `qe-identity-expired`.
-        Malformed: `qe-identity-*`.
-    """
-    text = collateral.qe_identity
-    chain, signature = collateral.qe_identity_issuer_chain, collateral.qe_identity_signature
-    _verify_signed(text, signature, chain, QE_IDENTITY_SIGNER_CHAIN, roots, revocations, at, "qe-identity")
-    document = QeIdentity.parse(text)
-    check_period(document.issue_date, document.next_update, at, "qe-identity", "QE identity")
-    return document
+    content: Content
+    chain: tuple[Certificate, ...] = field(repr=False)  # of the signer
+    positions: Sequence[Position] = field(repr=False)
+    code: str
+    name: str
+
+    def check(self, revocations: Revocations, at: datetime) -> None:
+        """Return if the signer is not revoked, and signer and document are current.
+
+        Raises:
+            Unverified: `{code}-signer-revoked`, `{code}-signer-expired`, `{code}-signer-not-yet-valid`,
+                `{code}-expired`, `{code}-not-yet-valid`.
+        """
+        check_dates(self.chain, self.positions, at)
+        revocations.check_by_root(self.chain[0], self.positions[0].code)
+        content = self.content
+        if not content.issue_date <= at <= content.next_update:
+            check_period(content.issue_date, content.next_update, at, self.code, self.name)
 
 
-def _verify_signed(
-    text: str,
-    signature: str,
-    chain_pem: str,
-    positions: Sequence[Position],
-    roots: Sequence[Root],
-    revocations: Revocations,
-    at: datetime,
-    code: str,
-) -> None:
-    chain = parse_chain(chain_pem.encode("ascii"), f"{code}-issuer-chain")
-    verify_chain(chain, positions, roots, at)
-    revocations.check_by_root(chain[0], positions[0].code)
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """TCB info and QE identity, signed by TCB signers under the root."""
+
+    info: Signed[TcbInfo]
+    identity: Signed[QeIdentity]
+
+    @classmethod
+    def prove(cls, collateral: Collateral, root: Root) -> Self:
+        """Verify signatures and signers of both, and read them.
+
+        Raises:
+            Unverified: `tcb-info-signature`, `tcb-info-signer-*`, `qe-identity-signature`, `qe-identity-signer-*`.
+            Malformed: `tcb-info-*`, `qe-identity-*`.
+        """
+        info_chain = _signer(collateral.tcb_info_issuer_chain, TCB_INFO_SIGNER_CHAIN, root, "tcb-info")
+        text = collateral.tcb_info
+        _check_signed(text, collateral.tcb_info_signature, info_chain[0], "tcb-info")
+        info = TcbInfo.parse(text)
+        identity_chain = info_chain  # the same certificates need no second look
+        if collateral.qe_identity_issuer_chain != collateral.tcb_info_issuer_chain:
+            chain = collateral.qe_identity_issuer_chain
+            identity_chain = _signer(chain, QE_IDENTITY_SIGNER_CHAIN, root, "qe-identity")
+        text = collateral.qe_identity
+        _check_signed(text, collateral.qe_identity_signature, identity_chain[0], "qe-identity")
+        identity = QeIdentity.parse(text)
+        return cls(
+            Signed(content=info, chain=info_chain, positions=TCB_INFO_SIGNER_CHAIN, code="tcb-info", name="TCB info"),
+            Signed(
+                content=identity,
+                chain=identity_chain,
+                positions=QE_IDENTITY_SIGNER_CHAIN,
+                code="qe-identity",
+                name="QE identity",
+            ),
+        )
+
+    def check(self, revocations: Revocations, at: datetime) -> None:
+        """Return if both are current and their signers are not revoked; raises as `Signed.check`."""
+        self.info.check(revocations, at)
+        self.identity.check(revocations, at)
+
+
+def _signer(pem: str, positions: Sequence[Position], root: Root, code: str) -> tuple[Certificate, ...]:
+    chain = parse_chain(pem.encode("ascii"), f"{code}-issuer-chain")
+    prove_chain(chain, positions, [root])
+    return chain
+
+
+def _check_signed(text: str, signature: str, signer: Certificate, code: str) -> None:
     raw = raw_signature(unhex(signature, f"{code}-signature", 64))
-    check_signature(chain[0].public_key, raw, text.encode("ascii"), f"{code}-signature", f"the document {code}")
+    check_signature(signer.public_key, raw, text.encode("ascii"), f"{code}-signature", f"the document {code}")

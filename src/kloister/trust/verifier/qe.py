@@ -7,17 +7,19 @@ import hmac
 
 from kloister.errors import Unverified
 from kloister.formats.dcap import Authentication, QeIdentity, QeLevel
-from kloister.formats.pki import Certificate, check_signature, raw_signature
+from kloister.formats.pki import Certificate, check_signature, p256_key, raw_signature
 from kloister.formats.sgx import ReportBody
+from kloister.trust.verifier.cache import ProvenQe
 
 _IDENTITY_HINT = "The quote was not made by the quoting enclave that the collateral describes."
 
 
-def verify_qe_report(authentication: Authentication, pck: Certificate) -> ReportBody:
+def verify_qe_report(authentication: Authentication, pck: Certificate) -> ProvenQe:
     """Step 6: the PCK signed the QE's report, and the report binds the attestation key.
 
     Raises:
         Unverified: `qe-report-signature`, `qe-report-data`.
+        Malformed: `attestation-key-point`.
     """
     signature = raw_signature(authentication.qe_report_signature)
     check_signature(pck.public_key, signature, authentication.qe_report, "qe-report-signature", "the QE report")
@@ -26,7 +28,7 @@ def verify_qe_report(authentication: Authentication, pck: Certificate) -> Report
     # The specification wants the second half zero; QVL, which verdicts follow, looks at the first half only.
     if not hmac.compare_digest(bound, report.report_data[:32]):
         raise Unverified("qe-report-data", "The QE report binds another attestation key or authentication data.")
-    return report
+    return ProvenQe(report=report, key=p256_key(authentication.attestation_key, "attestation-key"))
 
 
 def match_qe(report: ReportBody, identity: QeIdentity, identity_id: str) -> QeLevel:

@@ -1,4 +1,4 @@
-"""The reason codes of the verifier, by its steps (the list on top of `sgx.py`); step 1 is in `formats/reasons.py`."""
+"""The reason codes of the verifier, by its steps (the list on top of `dcap.py`); step 1 is in `formats/reasons.py`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _PCK = "Get the platform's certificates again; if they stay so, the platform is 
 _COLLATERAL = "Get the collateral again, from its source."
 _TCB = "Update the platform's firmware and microcode."
 _QE = "Update the platform's quoting enclave (Intel's DCAP packages), or get the QE identity that belongs to it."
+_MODULE = "Update the platform's TDX module (it comes with firmware or the host's loader), or get newer TCB info."
 _GENUINE = "Nothing allows this: the evidence is damaged, forged or put together from parts of others."
 
 # the first part of a code: what it means, and where to get it again
@@ -66,8 +67,11 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "*-revoked": Reason("A certificate is revoked.", "Nothing that it vouches for can be trusted."),
     "time-naive": Reason("The time of judgement has no time zone.", BUG),
     "verified-made-elsewhere": Reason("Something else than the verifier called evidence genuine.", BUG),
+    "cache-capacity": Reason("A verifier's cache was asked to hold fewer than no entries.", BUG),
     "collateral-field": Reason("A part of the collateral is missing, not text, or too large.", _COLLATERAL),
-    "tee-not-supported": Reason("This is a quote of a TEE that this version does not verify.", "Give an SGX quote."),
+    "tee-unexpected": Reason(
+        "This is a quote of another TEE than the one asked for.", "Give a quote of that TEE, or ask for any."
+    ),
     # step 2: the PCK certificate's chain
     "pck-chain-missing": Reason(
         "Neither the quote nor the collateral carries the PCK certificate.",
@@ -92,14 +96,14 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "tcb-info-signature": Reason("The signature of the TCB info does not verify.", _COLLATERAL),
     "qe-identity-signature": Reason("The signature of the QE identity does not verify.", _COLLATERAL),
     # step 5: the TCB info belongs to this platform
-    "tcb-info-tee": Reason("The TCB info is for another TEE.", "Get the TCB info for SGX."),
+    "tcb-info-tee": Reason("The TCB info is for another TEE.", "Get the TCB info for this TEE."),
     "tcb-info-fmspc": Reason("The TCB info is for another platform family.", "Get it for this platform's FMSPC."),
     "tcb-info-pceid": Reason("The TCB info is for another PCE.", "Get it for this platform's PCE ID."),
     # step 6: the quoting enclave's report
     "qe-report-signature": Reason("The PCK did not sign the quoting enclave's report.", _GENUINE),
     "qe-report-data": Reason("The quoting enclave's report binds another attestation key.", _GENUINE),
     # step 7: the quoting enclave
-    "qe-identity-id": Reason("The QE identity is for another TEE's quoting enclave.", "Get the one for SGX."),
+    "qe-identity-id": Reason("The QE identity is for another TEE's quoting enclave.", "Get the one for this TEE."),
     "qe-miscselect": Reason("The quoting enclave's MISCSELECT is not the one in the QE identity.", _QE),
     "qe-attributes": Reason("The quoting enclave's ATTRIBUTES are not those in the QE identity.", _QE),
     "qe-mrsigner": Reason("The quoting enclave was signed by another key than the QE identity says.", _QE),
@@ -107,6 +111,11 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "qe-svn-unsupported": Reason("The quoting enclave is older than every level of the QE identity.", _QE),
     # step 8: the quote
     "quote-signature": Reason("The attestation key did not sign this quote.", _GENUINE),
+    # step 10: the TDX module
+    "tdx-module-unknown": Reason("The TCB info does not know this version of the TDX module.", _MODULE),
+    "tdx-module-signer": Reason("The TDX module was signed by another key than the TCB info says.", _MODULE),
+    "tdx-module-attributes": Reason("The TDX module's attributes are not those in the TCB info.", _MODULE),
+    "tdx-module-svn-unsupported": Reason("The TDX module is older than every level of its identity.", _MODULE),
     # what the evidence was made for
     "ratls-key-mismatch": Reason("The claims in an RA-TLS certificate are about another key.", _FOREIGN),
     "ratls-report-data": Reason("The quote in an RA-TLS certificate was made for another key.", _FOREIGN),

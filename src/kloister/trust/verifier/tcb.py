@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from operator import ge
 
 from kloister.errors import Unverified
 from kloister.formats.dcap import PckExtension, QeLevel, TcbInfo, TcbLevel, TcbStatus
@@ -37,25 +39,35 @@ def check_scope(info: TcbInfo, platform: PckExtension, tee: str) -> None:
         )
 
 
-def match_platform(info: TcbInfo, platform: PckExtension) -> TcbLevel:
-    """Step 9: the highest level whose every component, and PCESVN, the PCK certificate reaches.
+def match_platform(info: TcbInfo, platform: PckExtension, tee_tcb_svn: bytes | None = None) -> TcbLevel:
+    """Steps 9 and 10: the highest level that is reached in every component and in PCESVN.
+
+    Args:
+        info: for the platform's family; its levels descend.
+        platform: what the PCK certificate says.
+        tee_tcb_svn: of a trust domain, 16 bytes, to be compared with the TDX components. Where the module has a
+            version (second byte), the first two belong to the module and not to the platform.
 
     Raises:
         Unverified: `tcb-unsupported`.
     """
-    for level in info.levels:  # descending
-        pairs = zip(platform.components, level.components, strict=True)
-        if all(have >= need for have, need in pairs) and platform.pcesvn >= level.pcesvn:
-            return level
+    for level in info.levels:
+        if platform.pcesvn >= level.pcesvn and _reached(platform.components, level.components):
+            if tee_tcb_svn is None:
+                return level
+            first = 2 if tee_tcb_svn[1] else 0
+            if level.tdx_components is not None and _reached(tee_tcb_svn[first:], level.tdx_components[first:]):
+                return level
+    domain = f", and TEE_TCB_SVN {tee_tcb_svn.hex()}" if tee_tcb_svn is not None else ""
     raise Unverified(
         "tcb-unsupported",
-        f"No TCB level is reached by components {list(platform.components)} and PCESVN {platform.pcesvn}.",
+        f"No TCB level is reached by components {list(platform.components)}, PCESVN {platform.pcesvn}{domain}.",
         "The platform is older than anything that Intel still judges; update its firmware.",
     )
 
 
 def converge(info: TcbInfo, platform: TcbLevel, enclaves: Sequence[QeLevel]) -> TcbResult:
-    """Step 11: platform and enclaves (QE, later the TDX module) taken together."""
+    """Step 11: platform and enclaves (QE, TDX module) taken together."""
     levels: list[TcbLevel | QeLevel] = [platform, *enclaves]
     return TcbResult(
         status=_worst(platform.status, {level.status for level in enclaves}),
@@ -65,9 +77,22 @@ def converge(info: TcbInfo, platform: TcbLevel, enclaves: Sequence[QeLevel]) -> 
     )
 
 
+def _reached(have: Sequence[int], need: Sequence[int]) -> bool:
+    return all(map(ge, have, need))
+
+
 def _worst(platform: TcbStatus, enclaves: set[TcbStatus]) -> TcbStatus:
     if TcbStatus.REVOKED in {platform, *enclaves}:
         return TcbStatus.REVOKED
     if TcbStatus.OUT_OF_DATE in enclaves:
         return _OUTDATED.get(platform, platform)
     return platform
+
+
+def relaunch(launch: TcbResult, current: TcbResult) -> TcbResult:
+    """Step 12: a trust domain that was launched on an outdated platform, which has been updated since, is to say so."""
+    if launch.status not in _OUTDATED.values() or current.status not in _OUTDATED:
+        return launch
+    configuration = any("Configuration" in result.status for result in (launch, current))
+    advised = TcbStatus.TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED if configuration else TcbStatus.TD_RELAUNCH_ADVISED
+    return replace(launch, status=advised)

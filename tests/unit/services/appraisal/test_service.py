@@ -23,8 +23,8 @@ from kloister.simulator.documents import TcbStage
 from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.policy.appraisal.fields import TEES
 from kloister.trust.verifier import INTEL_ROOT, Collateral
-from tests.support.evidence import ENCLAVE, NOW, Forge, code_of
-from tests.support.paths import ROOT, vectors
+from tests.support.evidence import ENCLAVE, NOW, Forge, case, code_of, index
+from tests.support.paths import ROOT
 
 FORGE = Forge()
 KEYS = ["kind", "genuine", "verdict", "tee", "tcb_status", "advisories", "tcb_date", "fmspc", "claims", "simulated"]
@@ -89,10 +89,20 @@ def test_of_evidence_that_is_not_genuine_nothing_is_repeated() -> None:
     assert empty.as_json()["reason"]["code"] == "evidence-empty"
 
 
-def test_a_tdx_quote_is_named_for_what_it_is() -> None:
-    quote = vectors("evidence", "teepot-tdx-1", "quote.bin").read_bytes()
-    document = appraise(quote, Collateral.from_json(FORGE.documents()), [INTEL_ROOT], NOW, None).as_json()
-    assert (document["tee"], document["reason"]["code"]) == ("tdx", "tee-not-supported")
+def test_trust_domains_are_judged_like_enclaves() -> None:
+    verdicts = {}
+    for name in ("tdx-v4-uptodate", "tdx-v4-debug", "tdx-v4-module-outofdate", "neg-tcbinfo-sgx-for-tdx"):
+        one = case(next(entry for entry in index() if entry["set"] == f"ownpki/{name}"))
+        parts = Collateral.from_json(one.document)
+        document = appraise(one.quote, parts, one.roots, one.at, OPERATOR_NAMED).as_json()
+        assert document["tee"] == "tdx"
+        verdicts[name] = (document["genuine"], document.get("reason", {"code": None})["code"])
+    assert verdicts == {
+        "tdx-v4-uptodate": (True, None),
+        "tdx-v4-debug": (True, "debug-not-allowed"),
+        "tdx-v4-module-outofdate": (True, "tcb-not-accepted"),
+        "neg-tcbinfo-sgx-for-tdx": (False, "tcb-info-tee"),
+    }
 
 
 @pytest.mark.parametrize(

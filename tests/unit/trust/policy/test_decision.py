@@ -10,7 +10,7 @@ from kloister.errors import Denied, Misused
 from kloister.formats.dcap import TcbStatus
 from kloister.formats.sgx import Attributes, Flag
 from kloister.simulator.documents import TcbStage
-from kloister.trust.evidence import Verified
+from kloister.trust.evidence import VerifiedSgx
 from kloister.trust.policy import reasons
 from kloister.trust.policy.decision import Decision, decide
 from tests.support.broker import policy
@@ -21,12 +21,12 @@ WAIVER = {"advisory": "INTEL-SA-00615", "until": "2026-06-15", "reason": "planne
 FORGE = Forge()
 
 
-def verified(stage: TcbStage | None = None, **enclave: Any) -> Verified:
+def verified(stage: TcbStage | None = None, **enclave: Any) -> VerifiedSgx:
     forge = dataclasses.replace(FORGE, enclave=dataclasses.replace(ENCLAVE, **enclave))
     return forge.verify(forge.documents(stage))
 
 
-def failed(path: str, value: Any, evidence: Verified, service: str = "app") -> list[tuple[str, str]]:
+def failed(path: str, value: Any, evidence: VerifiedSgx, service: str = "app") -> list[tuple[str, str]]:
     return [(one.code, one.path) for one in decide(policy(path, value), evidence, service, NOW).failed]
 
 

@@ -1,0 +1,103 @@
+"""Verification of TDX quotes: version 4, and version 5 with any TD report. The steps are listed in `dcap.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from kloister.errors import Unverified
+from kloister.formats.dcap import BodyType, QeLevel, TcbInfo, TcbStatus, TdxModule
+from kloister.formats.tdx import TdReport
+from kloister.trust.evidence import _SEAL, TcbBasis, TcbResult, TcbRevoked, VerifiedTdx
+from kloister.trust.root import Root
+from kloister.trust.verifier.cache import VerifierCache
+from kloister.trust.verifier.collateral import Collateral
+from kloister.trust.verifier.dcap import Genuine, Request, verify_signatures
+from kloister.trust.verifier.tcb import converge, relaunch
+
+
+def verify_tdx(
+    quote: bytes, collateral: Collateral, roots: Sequence[Root], at: datetime, cache: VerifierCache | None = None
+) -> VerifiedTdx:
+    """The evidence in a TDX quote, if it is genuine at the time `at`.
+
+    Args:
+        quote: raw bytes; padding after the signature data is accepted.
+        collateral: documents for this platform's family, with TCB info and QE identity for TDX; untrusted.
+        roots: who may vouch: one of them must be at the end of every chain.
+        at: aware; every validity is judged at this instant, ends included.
+        cache: the caller's, for calls that see the same collateral, platforms or quoting enclaves again.
+
+    Raises:
+        Malformed: quote or collateral do not follow their formats.
+        Unverified: not genuine; `TcbRevoked` if only because the TCB level is revoked. `tee-unexpected`: an SGX quote.
+    """
+    request = Request.of(quote, collateral, roots, at, cache)
+    if request.quote.body_type is BodyType.SGX:
+        raise Unverified("tee-unexpected", "This is an SGX quote where one of TDX is wanted.")
+    return judge_tdx(request)
+
+
+def judge_tdx(request: Request) -> VerifiedTdx:
+    """Steps 2 to 12 for a quote whose body is a TD report."""
+    genuine = verify_signatures(request, "TDX", "TD_QE")
+    report = TdReport.parse(request.quote.body)
+    tcb, basis = _result(genuine, report, report.tee_tcb_svn)  # steps 9 to 11
+    if report.tee_tcb_svn2 is not None:  # step 12
+        current, _ = _result(genuine, report, report.tee_tcb_svn2)
+        tcb = relaunch(tcb, current)
+    fmspc = genuine.platform.fmspc.hex()
+    if tcb.status is TcbStatus.REVOKED:
+        raise TcbRevoked(tcb, fmspc, genuine.root, basis, "tdx")
+    return VerifiedTdx(
+        seal=_SEAL,
+        tcb=tcb,
+        fmspc=fmspc,
+        report=report,
+        root=genuine.root,
+        collateral_expires=genuine.expires,
+        basis=basis,
+    )
+
+
+def _result(genuine: Genuine, report: TdReport, tee_tcb_svn: bytes) -> tuple[TcbResult, TcbBasis]:
+    """Steps 9 to 11 for the platform as TEE_TCB_SVN describes it: at the domain's launch, or now."""
+    info = genuine.collateral.documents.info.content
+    module = _match_module(info, report, tee_tcb_svn)
+    basis = genuine.basis(tee_tcb_svn, module)
+    enclaves = [genuine.qe_level] if module is None else [genuine.qe_level, module]
+    return converge(info, basis.level, enclaves), basis
+
+
+def _match_module(info: TcbInfo, report: TdReport, tee_tcb_svn: bytes) -> QeLevel | None:
+    """Step 10: the module is Intel's; the highest level that it reaches, None for a module without levels.
+
+    Raises:
+        Unverified: `tdx-module-unknown`, `tdx-module-signer`, `tdx-module-attributes`, `tdx-module-svn-unsupported`.
+    """
+    svn, version = tee_tcb_svn[0], tee_tcb_svn[1]
+    module = _module(info, version)
+    if report.mrsignerseam != module.mrsigner:
+        raise Unverified("tdx-module-signer", "The TDX module was signed by another key than the TCB info says.")
+    masked = bytes(a & m for a, m in zip(report.seam_attributes, module.attributes_mask, strict=True))
+    if masked != module.attributes:
+        raise Unverified("tdx-module-attributes", "The TDX module's attributes are not those in the TCB info.")
+    if not version:
+        return None
+    for level in module.levels:  # descending
+        if svn >= level.isvsvn:
+            return level
+    raise Unverified("tdx-module-svn-unsupported", f"No level of the module {module.id} is reached by its SVN {svn}.")
+
+
+def _module(info: TcbInfo, version: int) -> TdxModule:
+    name = f"TDX_{version:02X}" if version else ""
+    modules = info.tdx_modules if version else (info.tdx_module,)
+    for module in modules:
+        if module is not None and module.id == name:
+            return module
+    raise Unverified(
+        "tdx-module-unknown",
+        f"The TCB info does not know the TDX module of version {version}.",
+        "Get newer TCB info; if it does not know the module either, the module is not Intel's.",
+    )
