@@ -1,0 +1,174 @@
+"""The same evidence with other collateral or at another time: what it is now, what it will be, and from when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kloister.errors import Malformed
+from kloister.formats.dcap import QeIdentity, TcbInfo
+from kloister.formats.pki import Crl
+from kloister.services.appraisal.service import Appraisal, appraise
+from kloister.trust.policy.appraisal import AppraisalPolicy
+from kloister.trust.verifier import Collateral, Root
+
+GIVEN = "given"  # the collateral of the question itself
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When all documents of some collateral are valid; both ends included."""
+
+    start: datetime
+    end: datetime
+    evaluation_number: int
+
+    @classmethod
+    def of(cls, collateral: Collateral) -> Window:
+        """Read it from the documents, whose signatures the verification checks. Raises `Malformed`."""
+        info, identity = TcbInfo.parse(collateral.tcb_info), QeIdentity.parse(collateral.qe_identity)
+        lists = [Crl.parse(text.encode("ascii")) for text in (collateral.pck_crl, collateral.root_ca_crl)]
+        starts = [info.issue_date, identity.issue_date, *(each.this_update for each in lists)]
+        ends = [info.next_update, identity.next_update, *(each.next_update for each in lists)]
+        return cls(max(starts), min(ends), info.evaluation_number)
+
+    def nearest(self, at: datetime) -> datetime:
+        """`at` itself if it is inside, otherwise the end that is nearer."""
+        return max(self.start, min(at, self.end))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One answer.
+
+    Attributes:
+        collateral: the name of the collateral that was used; `given` for that of the question.
+        at: the time of judgement.
+        evaluation_number: of the TCB info, None where it cannot be read.
+        appraisal: what was found.
+        says: the sentence for a person, empty where nothing changes.
+    """
+
+    collateral: str
+    at: datetime
+    evaluation_number: int | None
+    appraisal: Appraisal
+    says: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        found = self.appraisal
+        return {
+            "collateral": self.collateral,
+            "at": f"{self.at:%Y-%m-%dT%H:%M:%SZ}",
+            "evaluation_number": self.evaluation_number,
+            "genuine": found.genuine,
+            "verdict": "accept" if found.accepted else "reject",
+            "tcb_status": found.tcb_status,
+            "advisories": list(found.advisories),
+            "reason": found.reason.code if found.reason else None,
+            "says": self.says,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Evidence and how it is judged, but for collateral and time."""
+
+    data: bytes
+    roots: Sequence[Root]
+    policy: AppraisalPolicy | None
+
+    def ask(self, collateral: Collateral, at: datetime) -> Appraisal:
+        """The appraisal with this collateral at this time."""
+        return appraise(self.data, collateral, self.roots, at, self.policy)
+
+
+def what_if(
+    question: Question,
+    given: Collateral,
+    at: datetime,
+    others: Sequence[tuple[str, Collateral]] = (),
+    times: Sequence[datetime] = (),
+) -> tuple[Row, ...]:
+    """The first row is now; then every other collateral, at a time at which it is valid; then every other time.
+
+    Args:
+        question: the evidence, roots and policy.
+        given: the collateral of the first row.
+        at: its time, aware.
+        others: names and collateral to try, for instance `early`, or of another evaluation number.
+        times: instants to try, aware, with the given collateral and with every other.
+    """
+    now = question.ask(given, at)
+    first = Row(GIVEN, at, _number(given), now, _expiry(now))
+    rows = [first]
+    for name, collateral in others:
+        rows.append(_with_collateral(question, first, name, collateral))
+    for time in times:
+        for name, collateral in ((GIVEN, given), *others):
+            rows.append(_at_time(question, first, name, collateral, time))
+    return tuple(rows)
+
+
+def _with_collateral(question: Question, first: Row, name: str, collateral: Collateral) -> Row:
+    try:
+        window = Window.of(collateral)
+    except Malformed as error:
+        return Row(name, first.at, None, Appraisal(genuine=False, accepted=False, reason=error), error.text)
+    at = window.nearest(first.at)
+    found = question.ask(collateral, at)
+    return Row(name, at, window.evaluation_number, found, " ".join(_changes(first, found, window)))
+
+
+def _changes(first: Row, found: Appraisal, window: Window) -> Iterator[str]:
+    before, after = first.appraisal.tcb_status, found.tcb_status
+    later = window.start > first.at
+    if window.end < first.at:
+        yield f"This collateral expired {window.end:%Y-%m-%d}."
+    if after is None:
+        yield f"Not genuine: {found.reason.text}" if found.reason else ""
+        return
+    if after != before:
+        when = f"from {window.start:%Y-%m-%d} on" if later else f"with evaluation {window.evaluation_number} already"
+        yield f"{'Will be' if later else 'Is'} {after} {when}."
+    fresh = sorted(set(found.advisories) - set(first.appraisal.advisories))
+    if fresh:
+        yield f"New advisories: {', '.join(fresh)}."
+    if first.appraisal.accepted != found.accepted:
+        yield "It is accepted then." if found.accepted else "It is refused then."
+
+
+def _at_time(question: Question, first: Row, name: str, collateral: Collateral, time: datetime) -> Row:
+    found = question.ask(collateral, time)
+    try:
+        window = Window.of(collateral)
+    except Malformed as error:
+        return Row(name, time, None, found, error.text)
+    says = ""
+    if time > window.end:
+        last = question.ask(collateral, window.end)
+        until = f" Until then: {last.tcb_status}." if last.tcb_status else ""
+        says = f"Collateral expires {window.end:%Y-%m-%d}.{until}"
+    elif time < window.start:
+        says = f"Collateral is valid from {window.start:%Y-%m-%d} on."
+    elif found.reason is not None and found.tcb_status is None:
+        says = found.reason.text
+    elif found.tcb_status != first.appraisal.tcb_status:
+        says = f"Will be {found.tcb_status}." if time > first.at else f"Was {found.tcb_status}."
+    elif found.accepted != first.appraisal.accepted and found.reason is not None:
+        says = found.reason.text  # a waiver that ends, collateral that becomes too old
+    return Row(name, time, window.evaluation_number, found, says)
+
+
+def _expiry(found: Appraisal) -> str:
+    return f"Collateral expires {found.expires:%Y-%m-%d}." if found.expires else ""
+
+
+def _number(collateral: Collateral) -> int | None:
+    try:
+        return TcbInfo.parse(collateral.tcb_info).evaluation_number
+    except Malformed:
+        return None
