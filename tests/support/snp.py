@@ -27,8 +27,13 @@ from kloister.formats.snp import (
     SnpReport,
     Tcb,
     VekExtensions,
+    parse_certificates,
 )
 from kloister.formats.snp.vek import arcs_of
+from kloister.trust.amd_root import AMD_ROOTS, AmdRoot
+from kloister.trust.snp_evidence import VerifiedSnp
+from kloister.trust.verifier.endorsement import SnpEndorsement
+from kloister.trust.verifier.snp import verify_snp
 from tests.support.paths import vectors
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -215,6 +220,23 @@ class SnpForge:
         key = rsa_key(*(signer or self.ark_key))
         return builder.sign(key, _SHA384, rsa_padding=_PSS).public_bytes(Encoding.DER)
 
+    def endorsement(self, crl: bytes | None = None) -> SnpEndorsement:
+        """The certificates, and the revocation list if there is one."""
+        return SnpEndorsement(vek=self.vek_der(), chain=self.chain(), crl=crl)
+
+    @property
+    def root(self) -> AmdRoot:
+        """The ARK, as one who trusts it pins it."""
+        own = replace(self, ark=Issued(), ark_key=ARK_KEY)
+        return AmdRoot.from_der(own.ark_der())
+
+    def verify(
+        self, data: bytes | None = None, *, endorsement: SnpEndorsement | None = None, at: datetime = NOW
+    ) -> VerifiedSnp:
+        """Verify the report, or another one, against the endorsement, or another one."""
+        parts = self.endorsement() if endorsement is None else endorsement
+        return verify_snp(self.signed() if data is None else data, parts, [self.root], at)
+
     @property
     def _ask_name(self) -> str:
         return f"SEV-VLEK-{self.product}" if self.kind is SigningKey.VLEK else f"SEV-{self.product}"
@@ -280,6 +302,21 @@ class SnpCase:
     report: bytes = field(repr=False)
     vek: bytes = field(repr=False)
     chain: bytes = field(repr=False)
+
+    @property
+    def at(self) -> datetime:
+        """A time inside the validity of its certificates: 2025-06-01 where that is, else their first day."""
+        certificates = parse_certificates(self.vek, "vek") + parse_certificates(self.chain, "ask-chain")
+        return max(datetime(2025, 6, 1, tzinfo=UTC), *(one.not_before for one in certificates))
+
+    @property
+    def endorsement(self) -> SnpEndorsement:
+        """Its certificates."""
+        return SnpEndorsement(vek=self.vek, chain=self.chain)
+
+    def verify(self) -> VerifiedSnp:
+        """Judge it under AMD's roots."""
+        return verify_snp(self.report, self.endorsement, AMD_ROOTS, self.at)
 
 
 def snp_cases() -> list[SnpCase]:

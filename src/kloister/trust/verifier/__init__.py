@@ -4,11 +4,27 @@ It does not fetch, read the clock, keep anything but in a cache that the caller 
 evidence is wanted (that is `trust/policy`).
 """
 
+from kloister.trust.amd_root import AMD_ROOTS, AmdRoot
 from kloister.trust.root import INTEL_ROOT, Root
 from kloister.trust.verifier.cache import VerifierCache
 from kloister.trust.verifier.collateral import Collateral
+from kloister.trust.verifier.endorsement import SnpEndorsement
 from kloister.trust.verifier.quote import verify_quote
 from kloister.trust.verifier.sgx import verify_sgx
+from kloister.trust.verifier.snp import verify_hcl, verify_snp
 from kloister.trust.verifier.tdx import verify_tdx
 
-__all__ = ["INTEL_ROOT", "Collateral", "Root", "VerifierCache", "verify_quote", "verify_sgx", "verify_tdx"]
+__all__ = [
+    "AMD_ROOTS",
+    "INTEL_ROOT",
+    "AmdRoot",
+    "Collateral",
+    "Root",
+    "SnpEndorsement",
+    "VerifierCache",
+    "verify_hcl",
+    "verify_quote",
+    "verify_sgx",
+    "verify_snp",
+    "verify_tdx",
+]

@@ -20,6 +20,7 @@ from kloister.formats.sgx import ReportBody
 from kloister.trust.root import Root
 from kloister.trust.verifier.crl import Revocations
 from kloister.trust.verifier.documents import Documents
+from kloister.trust.verifier.endorsement import EndorsedKey
 
 Value = TypeVar("Value")
 
@@ -91,12 +92,21 @@ class VerifierCache:
         collateral: sets of collateral (TCB info, QE identity, both revocation lists) per CA; some 100 KiB each.
         platforms: PCK certificate chains; some 10 KiB each.
         quoting_enclaves: reports of quoting enclaves with their attestation keys; some 2 KiB each.
+        endorsements: keys of AMD's chips with what vouches for them; some 10 KiB each.
     """
 
-    def __init__(self, *, collateral: int = 128, platforms: int = 4096, quoting_enclaves: int = 4096) -> None:
+    def __init__(
+        self,
+        *,
+        collateral: int = 128,
+        platforms: int = 4096,
+        quoting_enclaves: int = 4096,
+        endorsements: int = 4096,
+    ) -> None:
         self._collateral: Lru[ProvenCollateral] = Lru(collateral)
         self._platforms: Lru[ProvenPlatform] = Lru(platforms)
         self._quoting_enclaves: Lru[ProvenQe] = Lru(quoting_enclaves)
+        self._endorsements: Lru[EndorsedKey] = Lru(endorsements)
 
     @property
     def collateral(self) -> Lru[ProvenCollateral]:
@@ -112,3 +122,8 @@ class VerifierCache:
     def quoting_enclaves(self) -> Lru[ProvenQe]:
         """Of step 6."""
         return self._quoting_enclaves
+
+    @property
+    def endorsements(self) -> Lru[EndorsedKey]:
+        """Of steps 2 and 3 of the verification of SNP reports (`snp.py`)."""
+        return self._endorsements

@@ -40,4 +40,19 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "ark-crl-expired": Reason("The ARK's revocation list was out of date.", _CRL),
     "ark-crl-not-yet-valid": Reason("The ARK's revocation list is not valid yet.", _CLOCK),
     "ask-revoked": Reason("The ASK or ASVK certificate is revoked.", _REVOKED),
+    # steps 4 to 8: the report belongs to the key
+    "snp-product-unknown": Reason("The processor is of no product line that is known.", "Use a newer Kloister."),
+    "snp-product": Reason("Report, VEK certificate and ARK are of different product lines.", _CHAIN),
+    "snp-report-unsigned": Reason("The report says that no key signed it.", "The host masks the chip key."),
+    "snp-signing-key": Reason("The report was signed by another kind of key than the certificate's.", _FETCH),
+    "vek-tcb": Reason("The VCEK or VLEK certificate is for another TCB than REPORTED_TCB.", _FETCH),
+    "vek-hwid": Reason("The VCEK certificate is for another chip than CHIP_ID.", _FETCH),
+    "snp-report-signature": Reason(
+        "The key of the VCEK or VLEK certificate did not sign this report.",
+        "Nothing allows this: the evidence is damaged, forged or put together from parts of others.",
+    ),
+    "hcl-binding": Reason(
+        "The SNP report does not bind the runtime data of the HCL blob.",
+        "Read the blob again; otherwise it was put together from parts of others.",
+    ),
 })  # fmt: skip
