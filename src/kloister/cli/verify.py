@@ -8,27 +8,27 @@ import typer
 
 from kloister import clock
 from kloister.cli.broker import standard_input
-from kloister.cli.console import JsonFlag, guarded, print_json, say
+from kloister.cli.console import JsonFlag, guarded
+from kloister.cli.verify_text import Manner, show
 from kloister.cli.words import read_from
 from kloister.errors import Malformed, Misconfigured
 from kloister.services.appraisal import (
     OPERATOR_NAMED,
-    Appraisal,
-    appraise,
     parse_collateral,
     parse_policy,
     parse_root,
     parse_time,
 )
 from kloister.services.appraisal.inputs import MAX_COLLATERAL
+from kloister.services.appraisal.peer import server_certificate
 from kloister.services.appraisal.recognise import MAX_SIZE as MAX_EVIDENCE
+from kloister.services.appraisal.whatif import Question, of_server, what_if
 from kloister.trust.policy.appraisal import MAX_SIZE as MAX_POLICY
 from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.verifier import INTEL_ROOT, Collateral, Root
 
 _MAX_ROOT = 64 * 1024  # bytes of a certificate file
-_MEASURED = ("mrenclave", "mrsigner", "mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "report_data")  # a person reads these
-_SIMULATED = "This platform is SIMULATED: the evidence proves nothing about hardware."
+_SERVER = "https://"
 
 
 def _time(text: str) -> datetime:
@@ -41,7 +41,11 @@ def _time(text: str) -> datetime:
 @guarded
 def verify(
     thing: Annotated[
-        str, typer.Argument(metavar="FILE", help="SGX or TDX quote: raw, hexadecimal, base64; - reads standard input.")
+        str,
+        typer.Argument(
+            metavar="THING",
+            help="Quote (raw, hexadecimal, base64), RA-TLS certificate, KBS evidence, https://HOST:PORT; - is stdin.",
+        ),
     ],
     *,
     collateral: Annotated[
@@ -65,6 +69,20 @@ def verify(
     offline: Annotated[  # noqa: ARG001 -- this version never fetches; the flag promises that it stays so
         bool, typer.Option("--offline", help="Fetch nothing; use only what is given.")
     ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which levels were matched, what is short, and what to update.")
+    ] = False,
+    what_if_collateral: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Say what it would be with this collateral too; may be repeated."),
+    ] = None,
+    what_if_at: Annotated[
+        list[datetime] | None,
+        typer.Option(metavar="TIME", parser=_time, help="Say what it will be at this time too; may be repeated."),
+    ] = None,
+    show_identifiers: Annotated[
+        bool, typer.Option("--show-identifiers", help="Print what names this one machine (PPID, CHIP_ID), not a hash.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Say whether evidence is genuine and acceptable.
@@ -78,25 +96,30 @@ def verify(
       kloister verify quote.hex --collateral c.json --proof-only --json
 
       kloister verify quote.bin --collateral c.json --root simulator-root.der --at 2026-01-15T00:00:00Z
+
+      kloister verify quote.bin --collateral c.json --explain --what-if-collateral early.json --what-if-at 2027-01-01
+
+      kloister verify https://service.example:8443 --collateral c.json --policy wanted.yaml
     """
     if policy is not None and proof_only:
         raise typer.BadParameter("--policy and --proof-only exclude each other.")
-    data = _read(None if thing == "-" else Path(thing), MAX_EVIDENCE, "evidence")
-    appraisal = appraise(
-        data,
-        _collateral(collateral),
-        [_root(each) for each in root or ()] or [INTEL_ROOT],
-        at or clock.now(),
-        None if proof_only else _policy(policy),
-    )
-    if appraisal.simulated:
-        say(_SIMULATED)
-    if as_json:
-        print_json(appraisal.as_json())
-    else:
-        _print(appraisal, proof_only=proof_only)
-    if not appraisal.accepted:
+    roots = [_root(each) for each in root or ()] or [INTEL_ROOT]
+    given = _collateral(collateral)
+    question = Question(_evidence(thing), roots, None if proof_only else _policy(policy))
+    others = [(str(path), _collateral(path)) for path in what_if_collateral or ()]
+    rows = what_if(question, given, at or clock.now(), others, what_if_at or ())
+    if thing.startswith(_SERVER):
+        rows = of_server(rows)
+    manner = Manner(as_json=as_json, explain=explain, proof_only=proof_only, show_identifiers=show_identifiers)
+    show(rows, manner)
+    if not rows[0].appraisal.accepted:
         raise typer.Exit(1)
+
+
+def _evidence(thing: str) -> bytes:
+    if thing.startswith(_SERVER):
+        return server_certificate(thing)
+    return _read(None if thing == "-" else Path(thing), MAX_EVIDENCE, "evidence")
 
 
 def _collateral(path: Path | None) -> Collateral:
@@ -136,33 +159,3 @@ def _read(path: Path | None, limit: int, what: str) -> bytes:
         name = path or "standard input"
         raise Malformed(f"{what}-size", f"{name} has more than {limit} bytes, too many for this.", "Check the name.")
     return data
-
-
-def _print(appraisal: Appraisal, *, proof_only: bool) -> None:
-    for name, value in _lines(appraisal):
-        print(f"{name:<12} {value}")
-    if appraisal.reason:
-        print(f"{'reason':<12} {appraisal.reason.text} [{appraisal.reason.code}]")
-        if appraisal.reason.hint:
-            print(f"{'':<12} {appraisal.reason.hint}")
-    elif proof_only:
-        say("No policy was applied: genuine does not mean acceptable.")
-
-
-def _lines(appraisal: Appraisal) -> list[tuple[str, str]]:
-    """What a person reads first; the whole is in the JSON object."""
-    claims = appraisal.claims or {}
-    lines = [
-        ("genuine", "yes" if appraisal.genuine else "no"),
-        ("verdict", "accept" if appraisal.accepted else "reject"),
-        ("tee", appraisal.tee),
-        ("tcb status", appraisal.tcb_status),
-        ("advisories", ", ".join(appraisal.advisories)),
-        ("tcb date", f"{appraisal.tcb_date:%Y-%m-%d}" if appraisal.tcb_date else None),
-        ("fmspc", appraisal.fmspc),
-        *((name, str(claims[name])) for name in _MEASURED if name in claims),
-        ("isv", f"product {claims['isvprodid']}, version {claims['isvsvn']}" if "isvsvn" in claims else None),
-        ("debug", "yes" if claims.get("debug") else None),
-        ("simulated", "yes" if appraisal.simulated else None),
-    ]
-    return [(name, value) for name, value in lines if value]

@@ -12,7 +12,7 @@ from kloister.trust import identifiers
 from kloister.trust.evidence import TcbBasis, TcbRevoked, Verified
 from kloister.trust.policy.appraisal import AppraisalPolicy, AppraisalRefused, check_appraisal
 from kloister.trust.policy.decision import Condition
-from kloister.trust.verifier import Collateral, Root, verify_quote
+from kloister.trust.verifier import Collateral, Root, VerifierCache, verify_quote
 
 # For one who names the roots by hand: naming a simulator's root is what admits it, none is there by default.
 OPERATOR_NAMED = AppraisalPolicy(simulated=True)
@@ -40,6 +40,17 @@ class Appraisal:
     basis: TcbBasis | None = field(default=None, repr=False)  # for explanations
     expires: datetime | None = None  # when the first part of the collateral ends
 
+    @property
+    def identifiers(self) -> dict[str, str]:
+        """What names this one machine, in hexadecimal: to be shown only to who asks for it."""
+        found = {name: str(self.claims[name]) for name in identifiers.NAMES if self.claims and name in self.claims}
+        if self.basis is not None:
+            platform = self.basis.platform
+            found["ppid"] = platform.ppid.hex()
+            if platform.platform_instance_id is not None:
+                found["platform_instance_id"] = platform.platform_instance_id.hex()
+        return found
+
     def as_json(self, *, show_identifiers: bool = False) -> dict[str, Any]:
         """The object that `kloister verify --json` prints.
 
@@ -58,24 +69,30 @@ class Appraisal:
             "fmspc": self.fmspc,
             "claims": claims if claims is None or show_identifiers else identifiers.hide(claims),
             "simulated": self.simulated,
+            **({"identifiers": self.identifiers} if show_identifiers else {}),
             **({"reason": self.reason.as_json()} if self.reason else {}),
             **({"conditions": [each.as_json() for each in self.conditions]} if self.conditions else {}),
         }
 
 
 def appraise(
-    data: bytes, collateral: Collateral, roots: Sequence[Root], at: datetime, policy: AppraisalPolicy | None
+    data: bytes,
+    collateral: Collateral,
+    roots: Sequence[Root],
+    at: datetime,
+    policy: AppraisalPolicy | None,
+    cache: VerifierCache | None = None,
 ) -> Appraisal:
     """Recognise, verify, and judge by the policy; without one, genuine evidence is accepted whatever its status.
 
-    A refusal is a result here, not an error: `reason` says why.
+    A refusal is a result here, not an error: `reason` says why. `cache` is the caller's, for many calls.
     """
     kind = tee = None
     try:
         kind, inner = identify(data)
         evidence = unwrap(kind, inner)
         tee = TeeType(Quote.parse(evidence.data).header.tee_type).name.lower()
-        verified = verify_quote(evidence.data, collateral, roots, at)
+        verified = verify_quote(evidence.data, collateral, roots, at, cache)
         if evidence.binding is not None:
             evidence.binding.check(verified.report.report_data, at)
     except TcbRevoked as reason:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from kloister.services.appraisal.service import Appraisal, appraise
 from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.verifier import Collateral, Root
 
+SERVER = "ra-tls-server"  # the kind of evidence that a server showed
 GIVEN = "given"  # the collateral of the question itself
 
 
@@ -111,6 +112,11 @@ def what_if(
         for name, collateral in ((GIVEN, given), *others):
             rows.append(_at_time(question, first, name, collateral, time))
     return tuple(rows)
+
+
+def of_server(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows about a server's certificate: the handshake has proved that the key is the server's."""
+    return tuple(replace(row, appraisal=replace(row.appraisal, kind=SERVER)) for row in rows)
 
 
 def _with_collateral(question: Question, first: Row, name: str, collateral: Collateral) -> Row:
