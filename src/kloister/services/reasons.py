@@ -16,6 +16,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "evidence-empty": Reason("The evidence is empty.", _QUOTE),
     "evidence-size": Reason("The evidence has more bytes than any quote.", _QUOTE),
     "evidence-unknown": Reason("This is no evidence that is known.", _QUOTE),
+    "endorsement-missing": Reason(
+        "Without the certificates of the chip's key an SNP report cannot be judged.",
+        "Give the VCEK or VLEK with --vek FILE and its issuers with --chain FILE.",
+    ),
     "evidence-not-supported": Reason("This kind of evidence is not verified by this version.", _QUOTE),
     "kbs-evidence": Reason("The JSON of a key broker holds no evidence in a known shape.", _QUOTE),
     "server-address": Reason("This is no address of a server.", "Give https://HOST:PORT."),

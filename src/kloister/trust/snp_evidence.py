@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar
 
 from kloister.formats.snp import Product, SigningKey, SnpReport, Tcb, VekExtensions
+from kloister.formats.snp.hcl import MAX_RUNTIME
+from kloister.formats.wire import load_json
 from kloister.trust.amd_root import AmdRoot
 from kloister.trust.evidence import Claims, Verified
 
@@ -28,9 +31,16 @@ class VerifiedSnp(Verified):
 
     @property
     def claims(self) -> Claims:
-        """What the report says, in four parts; `chip_id` names one machine: `trust/identifiers.py` hides it."""
+        """What the report says, in parts; `chip_id` names one machine: `trust/identifiers.py` hides it."""
         return MappingProxyType(
-            {**_guest(self.report), **_policy(self.report), **_platform(self.report), **self._key(), **self._levels()}
+            {
+                **_guest(self.report),
+                **_policy(self.report),
+                **_platform(self.report),
+                **self._key(),
+                **self._levels(),
+                **self._runtime(),
+            }
         )
 
     def _key(self) -> dict[str, str | int | bool]:
@@ -42,6 +52,14 @@ class VerifiedSnp(Verified):
         if self.vek.csp_id is not None:
             claims["csp_id"] = self.vek.csp_id
         return claims
+
+    def _runtime(self) -> dict[str, str]:
+        """Of Azure's runtime data: its hash, and what the VM's user had put into it."""
+        if self.runtime is None:
+            return {}
+        user_data = load_json(self.runtime, "hcl-runtime", MAX_RUNTIME).get("user-data")
+        hashed = {"runtime_sha256": hashlib.sha256(self.runtime).hexdigest()}
+        return {**hashed, "user_data": user_data} if isinstance(user_data, str) else hashed
 
     def _levels(self) -> dict[str, int]:
         report = self.report

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 from kloister.errors import Malformed
 from kloister.formats.pki import parse_chain
+from kloister.formats.snp import parse_certificates
 from kloister.formats.wire import load_json
 from kloister.services import yaml
 from kloister.trust.policy.appraisal import MAX_SIZE as MAX_POLICY
 from kloister.trust.policy.appraisal import AppraisalPolicy, parse_appraisal, read_appraisal
-from kloister.trust.verifier import Collateral, Root
+from kloister.trust.verifier import AmdRoot, Collateral, Root
 
 MAX_COLLATERAL = 16 * 1024 * 1024  # bytes; the largest seen has 150 KiB
 _PEM = b"-----BEGIN"
@@ -38,6 +39,19 @@ def parse_policy(data: bytes) -> AppraisalPolicy:
     if len(data) > MAX_POLICY or not data.strip() or data.lstrip()[:1] in (b"{", b"["):
         return parse_appraisal(data)
     return read_appraisal(yaml.load(data, "the appraisal policy"))
+
+
+def parse_any_root(data: bytes) -> Root | AmdRoot:
+    """A root of Intel's kind (P-256) or of AMD's (RSA), DER or PEM. Raises `Malformed` or `Unverified`."""
+    try:
+        return parse_root(data)
+    except Malformed as error:
+        if error.code != "certificate-algorithm":
+            raise
+    certificates = parse_certificates(data, "root")
+    if len(certificates) != 1:
+        raise Malformed("root-pem", f"The file holds {len(certificates)} certificates; a root is one.")
+    return AmdRoot.from_der(certificates[0].raw)
 
 
 def parse_time(text: str) -> datetime:

@@ -10,6 +10,9 @@ from enum import StrEnum
 
 from kloister.errors import Malformed
 from kloister.formats.ratls import RatlsCertificate
+from kloister.formats.snp import SnpReport
+from kloister.formats.snp.hcl import MAGIC as HCL_MAGIC
+from kloister.formats.snp.report import VERSIONS as SNP_VERSIONS
 from kloister.services.appraisal.envelopes import open_kbs, token_issuer
 from kloister.trust.verifier.binding import Binding, RatlsBinding
 
@@ -19,13 +22,17 @@ _HEX = re.compile(rb"(?:0[xX])?(?:[0-9A-Fa-f]{2})+")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
 _TOKEN = re.compile(rb"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 _DER = re.compile(rb"\x30[\x81-\x84]")  # a SEQUENCE of more than 127 bytes; a quote starts with its version
-_WANTED = "Give a quote (raw, hexadecimal, base64), an RA-TLS certificate, KBS evidence, or https://HOST:PORT."
+_WANTED = (
+    "Give a quote or SNP report (raw, hexadecimal, base64), an RA-TLS certificate, KBS evidence, or https://HOST:PORT."
+)
 
 
 class Kind(StrEnum):
     """What a piece of evidence is."""
 
     QUOTE = "quote"
+    SNP_REPORT = "snp-report"
+    AZURE_HCL = "azure-hcl"
     RATLS_CERTIFICATE = "ra-tls-certificate"
     KBS_EVIDENCE = "kbs-evidence"
     MAA_TOKEN = "maa-token"  # noqa: S105 -- the name of a kind
@@ -33,6 +40,7 @@ class Kind(StrEnum):
     TOKEN = "token"  # noqa: S105 -- same
 
 
+SNP_KINDS = frozenset({Kind.SNP_REPORT, Kind.AZURE_HCL})
 _TOKENS = {"maa": Kind.MAA_TOKEN, "ear": Kind.EAR_TOKEN}
 _NAMES = {
     Kind.MAA_TOKEN: "a token of Microsoft Azure Attestation",
@@ -43,7 +51,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """An untrusted quote, what it was found in, and what it must be bound to."""
+    """An untrusted quote or report, what it was found in, and what it must be bound to."""
 
     kind: Kind
     data: bytes = field(repr=False)
@@ -101,7 +109,17 @@ def unwrap(kind: Kind, data: bytes) -> Evidence:
 
 
 def _binary(data: bytes) -> tuple[Kind, bytes]:
+    if data.startswith(HCL_MAGIC):
+        return Kind.AZURE_HCL, data
+    if _looks_like_snp(data):
+        return Kind.SNP_REPORT, data
     return (Kind.RATLS_CERTIFICATE if _DER.match(data) else Kind.QUOTE), data
+
+
+def _looks_like_snp(data: bytes) -> bool:
+    """A report starts with a version of 32 bits; in a quote the key type, which is not 0, stands in the upper half."""
+    version = int.from_bytes(data[:4], "little")
+    return data[2:4] == b"\0\0" and (version in SNP_VERSIONS or len(data) == SnpReport.SIZE)
 
 
 def _refuse(text: bytes) -> None:

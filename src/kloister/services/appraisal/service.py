@@ -5,14 +5,24 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from kloister.errors import KloisterError, Malformed, Unverified
+from kloister.errors import KloisterError, Malformed, Misconfigured, Unverified
 from kloister.formats.dcap import Quote, TeeType
-from kloister.services.appraisal.recognise import identify, unwrap
+from kloister.services.appraisal.recognise import SNP_KINDS, Kind, identify, unwrap
 from kloister.trust import identifiers
 from kloister.trust.evidence import TcbBasis, TcbRevoked, Verified
 from kloister.trust.policy.appraisal import AppraisalPolicy, AppraisalRefused, check_appraisal
 from kloister.trust.policy.decision import Condition
-from kloister.trust.verifier import Collateral, Root, VerifierCache, verify_quote
+from kloister.trust.snp_evidence import VerifiedSnp
+from kloister.trust.verifier import (
+    AmdRoot,
+    Collateral,
+    Root,
+    SnpEndorsement,
+    VerifierCache,
+    verify_hcl,
+    verify_quote,
+    verify_snp,
+)
 
 # For one who names the roots by hand: naming a simulator's root is what admits it, none is there by default.
 OPERATOR_NAMED = AppraisalPolicy(simulated=True)
@@ -40,17 +50,6 @@ class Appraisal:
     basis: TcbBasis | None = field(default=None, repr=False)  # for explanations
     expires: datetime | None = None  # when the first part of the collateral ends
 
-    @property
-    def identifiers(self) -> dict[str, str]:
-        """What names this one machine, in hexadecimal: to be shown only to who asks for it."""
-        found = {name: str(self.claims[name]) for name in identifiers.NAMES if self.claims and name in self.claims}
-        if self.basis is not None:
-            platform = self.basis.platform
-            found["ppid"] = platform.ppid.hex()
-            if platform.platform_instance_id is not None:
-                found["platform_instance_id"] = platform.platform_instance_id.hex()
-        return found
-
     def as_json(self, *, show_identifiers: bool = False) -> dict[str, Any]:
         """The object that `kloister verify --json` prints.
 
@@ -69,7 +68,6 @@ class Appraisal:
             "fmspc": self.fmspc,
             "claims": claims if claims is None or show_identifiers else identifiers.hide(claims),
             "simulated": self.simulated,
-            **({"identifiers": self.identifiers} if show_identifiers else {}),
             **({"reason": self.reason.as_json()} if self.reason else {}),
             **({"conditions": [each.as_json() for each in self.conditions]} if self.conditions else {}),
         }
@@ -77,22 +75,31 @@ class Appraisal:
 
 def appraise(
     data: bytes,
-    collateral: Collateral,
-    roots: Sequence[Root],
+    collateral: Collateral | None,
+    roots: Sequence[Root | AmdRoot],
     at: datetime,
     policy: AppraisalPolicy | None,
     cache: VerifierCache | None = None,
+    endorsement: SnpEndorsement | None = None,
 ) -> Appraisal:
     """Recognise, verify, and judge by the policy; without one, genuine evidence is accepted whatever its status.
 
-    A refusal is a result here, not an error: `reason` says why. `cache` is the caller's, for many calls.
+    A refusal is a result here, not an error: `reason` says why. Quotes need `collateral`, SNP reports `endorsement`.
+    `cache` is the caller's, for many calls.
+
+    Raises:
+        Misconfigured: `collateral-missing`, `endorsement-missing`.
     """
     kind = tee = None
     try:
         kind, inner = identify(data)
+        if kind in SNP_KINDS:
+            tee = VerifiedSnp.tee
+            snp = _verify_snp(kind, inner, endorsement, roots, at, cache)
+            return replace(_judged(snp, policy, at), kind=kind)
         evidence = unwrap(kind, inner)
         tee = TeeType(Quote.parse(evidence.data).header.tee_type).name.lower()
-        verified = verify_quote(evidence.data, collateral, roots, at, cache)
+        verified = verify_quote(evidence.data, _needed(collateral), _of_intel(roots), at, cache)
         if evidence.binding is not None:
             evidence.binding.check(verified.report.report_data, at)
     except TcbRevoked as reason:
@@ -100,6 +107,36 @@ def appraise(
     except (Malformed, Unverified) as reason:
         return Appraisal(genuine=False, accepted=False, kind=kind, tee=tee, reason=reason)
     return replace(_judged(verified, policy, at), kind=kind)
+
+
+def _verify_snp(
+    kind: Kind,
+    data: bytes,
+    endorsement: SnpEndorsement | None,
+    roots: Sequence[Root | AmdRoot],
+    at: datetime,
+    cache: VerifierCache | None,
+) -> VerifiedSnp:
+    if endorsement is None:
+        raise Misconfigured(
+            "endorsement-missing",
+            "Without the certificates of the chip's key an SNP report cannot be judged.",
+            "Give the VCEK or VLEK with --vek FILE and its issuers with --chain FILE.",
+        )
+    verify = verify_hcl if kind is Kind.AZURE_HCL else verify_snp
+    return verify(data, endorsement, [root for root in roots if isinstance(root, AmdRoot)], at, cache)
+
+
+def _needed(collateral: Collateral | None) -> Collateral:
+    if collateral is None:
+        raise Misconfigured(
+            "collateral-missing", "Without collateral a quote cannot be judged.", "Give it, or fetch it."
+        )
+    return collateral
+
+
+def _of_intel(roots: Sequence[Root | AmdRoot]) -> list[Root]:
+    return [root for root in roots if isinstance(root, Root)]
 
 
 def _judged(verified: Verified, policy: AppraisalPolicy | None, at: datetime) -> Appraisal:

@@ -27,7 +27,7 @@ DATA = FORGE.signed()
 PARTS = FORGE.endorsement()
 ROOT = FORGE.root
 SECOND = timedelta(seconds=1)
-RUNTIME = b'{"keys": []}'
+RUNTIME = b'{"keys": [], "user-data": "00ff"}'
 
 
 def _code(forge: SnpForge, **arguments: Any) -> str:
@@ -292,6 +292,11 @@ def _blob(runtime: bytes = RUNTIME, bound: bytes | None = None) -> bytes:
 def test_azures_blob_verifies_with_what_its_report_binds() -> None:
     verified = verify_hcl(_blob(), PARTS, [ROOT], NOW)
     assert verified.runtime == RUNTIME
+    assert verified.claims["runtime_sha256"] == hashlib.sha256(RUNTIME).hexdigest()
+    assert verified.claims["user_data"] == "00ff"
+    assert "runtime_sha256" not in FORGE.verify().claims
+    bare = verify_hcl(_blob(b'{"user-data": 1}'), PARTS, [ROOT], NOW)
+    assert "user_data" not in bare.claims
     assert FORGE.verify().runtime is None
     for blob, code in (
         (_blob(bound=b"other"), "hcl-binding"),
