@@ -50,6 +50,17 @@ class Appraisal:
     basis: TcbBasis | None = field(default=None, repr=False)  # for explanations
     expires: datetime | None = None  # when the first part of the collateral ends
 
+    @property
+    def identifiers(self) -> dict[str, str]:
+        """What names this one machine, in hexadecimal: to be shown only to who asks for it."""
+        found = {name: str(self.claims[name]) for name in identifiers.NAMES if self.claims and name in self.claims}
+        if self.basis is not None:
+            platform = self.basis.platform
+            found["ppid"] = platform.ppid.hex()
+            if platform.platform_instance_id is not None:
+                found["platform_instance_id"] = platform.platform_instance_id.hex()
+        return found
+
     def as_json(self, *, show_identifiers: bool = False) -> dict[str, Any]:
         """The object that `kloister verify --json` prints.
 
@@ -68,6 +79,7 @@ class Appraisal:
             "fmspc": self.fmspc,
             "claims": claims if claims is None or show_identifiers else identifiers.hide(claims),
             "simulated": self.simulated,
+            **({"identifiers": self.identifiers} if show_identifiers else {}),
             **({"reason": self.reason.as_json()} if self.reason else {}),
             **({"conditions": [each.as_json() for each in self.conditions]} if self.conditions else {}),
         }
