@@ -14,7 +14,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.support.cli import assert_refused, assert_refused_in_json, bad_contents, bad_files, bad_places, kloister
+from tests.support.cli import (
+    assert_refused,
+    assert_refused_in_json,
+    bad_contents,
+    bad_files,
+    bad_places,
+    kloister,
+    process,
+)
 from tests.support.images import directory, file, tar, write_image
 from tests.support.paths import ROOT
 
@@ -357,6 +365,8 @@ MISUSE = (
     "image import {d}/image oci:out --workdir relative",
     "image import {d}/image oci:out --entrypoint [1]",
     "image inspect",
+    "image sample",
+    "image sample clinic",
     "policy apply",
     "policy show",
     "policy lint",
@@ -370,6 +380,10 @@ MISUSE = (
     "explain",
     "simulator",
     "simulator root",
+    "simulator tcb-recovery UpToDate --stage 9",
+    "simulator tcb-recovery Nonsense",
+    "simulator tcb-recovery OutOfDate --advisory x",
+    "simulator pcs --listen nowhere",
     "simulator collateral",
     "simulator quote --enclave {d}/app --out out",
     "simulator quote --enclave {d}/app --report-data zz --out out",
@@ -412,6 +426,10 @@ NAMES = (
     ("image import {d}/image docker://x", "reference-transport"),
     ("image import {d}/image oci:{d}/app", "destination-occupied"),
     ("image inspect redis", "reference-transport"),
+    ("image sample none oci:out", "sample-unknown"),
+    ("image sample clinic nowhere", "reference-transport"),
+    ("demo --dir {d}/none", "os-enoent"),
+    ("demo --dir {d}/app", "os-enotdir"),
     ("run nowhere", "image-unknown"),
     ("run oci:{d}/image", None),
     ("policy list", "broker-unreachable"),
@@ -446,6 +464,50 @@ def test_a_name_that_names_nothing(bench: Bench, line: str, code: str | None) ->
 
 def _listing(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def closed(bench: Bench) -> Path:
+    """Copies of the good files that nobody may read, and directories that nobody may write to."""
+    folder = bench.folder / "closed"
+    shutil.copytree(bench.folder / "image", folder / "image")
+    for name in ("quote", "root.der", "c.json", "policy.yaml", "key.pem", "image.tar", "app"):
+        shutil.copy(bench.folder / name, folder / name)
+        (folder / name).chmod(0)
+    (folder / "image" / "index.json").chmod(0)
+    for name in ("read-only", "locked"):
+        (folder / name).mkdir()
+    (folder / "read-only").chmod(0o500)
+    (folder / "locked").chmod(0)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "verify {bad}/quote --root {d}/root.der --collateral {d}/c.json",
+        "verify {d}/quote --root {bad}/root.der --collateral {d}/c.json",
+        "verify {d}/quote --root {d}/root.der --collateral {bad}/c.json",
+        "policy lint {bad}/policy.yaml",
+        "image inspect oci:{bad}/image",
+        "image inspect oci-archive:{bad}/image.tar",
+        "image import {bad}/image.tar oci:out",
+        "image import {bad} oci:out",
+        "image import {d}/image oci:{bad}/read-only/out",
+        "convert oci:{bad}/locked/x oci:out",
+        CONVERT + " --key {bad}/key.pem",
+        "convert oci:{d}/image oci:{bad}/read-only/out",
+        "simulator quote --enclave {bad}/app --report-data 00 --out out",
+        "simulator root --out {bad}/read-only/out",
+        "status --state {bad}/locked",
+        "up --state {bad}/read-only/state",
+        "run oci:{bad}/image",
+    ],
+)
+def test_what_may_not_be_read_or_written(bench: Bench, closed: Path, line: str) -> None:
+    """As an ordinary user, or as root without the power over all files."""
+    drop = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-dac_override")
+    assert_refused(process(*bench.args(line, closed), prefix=drop if os.geteuid() == 0 else ()))
 
 
 @pytest.mark.parametrize("setting", ["x", "-", "1" * 30, "1e9"])

@@ -9,7 +9,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,11 +135,17 @@ def bad_places(folder: Path) -> dict[str, Path]:
 COMMAND = (sys.executable, "-P", "-m", "kloister")
 
 
-def process(*arguments: str | Path, timeout: float = 60, umask: int = -1, **settings: str) -> Done:
-    """Run `kloister` as a process of its own, for what uses real descriptors; `settings` go into its environment."""
+def process(*arguments: str | Path, prefix: Sequence[str] = (), **settings: str) -> Done:
+    """Run `kloister` as a process of its own, for what uses real descriptors.
+
+    Args:
+        arguments: the command line behind `kloister`.
+        prefix: a program that runs it, and its arguments.
+        settings: for its environment.
+    """
     done = subprocess.run(
-        [*COMMAND, *(str(argument) for argument in arguments)],
-        stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=timeout, umask=umask,
+        [*prefix, *COMMAND, *(str(argument) for argument in arguments)],
+        stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60,
         env=os.environ | settings,
     )  # fmt: skip
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())

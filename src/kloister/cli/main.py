@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "convert": ("kloister.cli.convert:convert", "Make an image confidential: measure, sign, encrypt, emit its policy."),
     "run": ("kloister.cli.run:run", "Run a converted image in an enclave on this machine."),
     "verify": ("kloister.cli.verify:verify", "Say whether evidence is genuine and acceptable."),
+    "collateral": ("kloister.cli.collateral:collateral_app", "Keep collateral for places without a network."),
     "image": ("kloister.cli.image:image_app", "Import and inspect images."),
     "policy": ("kloister.cli.policy:policy_app", "Apply, list and show release policies."),
     "secret": ("kloister.cli.secret:secret_app", "List and set the secrets of a policy."),
@@ -76,6 +77,19 @@ def build(typed: str | None) -> typer.Typer:
     return app
 
 
+def _command(app: typer.Typer) -> Any:
+    """The application to call; what cannot be read is refused by the command, as what is missing, not as misuse."""
+    from typer.main import get_command
+
+    whole = get_command(app)
+    commands: list[Any] = [whole]
+    for command in commands:
+        commands.extend(getattr(command, "commands", {}).values())
+        for parameter in command.params:
+            parameter.type_descriptor.parameter_info.readable = False
+    return whole
+
+
 def normalise(arguments: list[str]) -> list[str]:
     """`-o json` and `--output=json` become `--json`; what follows `--` is left alone."""
     result: list[str] = []
@@ -103,7 +117,7 @@ def _status(arguments: list[str]) -> int:
         if arguments[:1] == ["run"] and (request := quick.read(arguments[1:])) is not None:
             return running.follow(request)
         typed = next((argument for argument in arguments if not argument.startswith("-")), "")
-        build(typed)(args=arguments, prog_name="kloister")
+        _command(build(typed))(args=arguments, prog_name="kloister")
     except SystemExit as leaving:  # how Typer ends every command
         return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- no traceback reaches a user

@@ -90,8 +90,12 @@ class Process:
             os.close(descriptor)
 
 
-def start(name: str, arguments: Sequence[str], log: Path, ready: Callable[[], bool], patience: float = 15.0) -> Process:
-    """Start `kloister serve NAME ...` apart from this session and wait until `ready` says so.
+def start(
+    name: str, arguments: Sequence[str], log: Path, door: Path, ready: Callable[[], bool], patience: float = 15.0
+) -> Process:
+    """Start `kloister serve NAME ...` apart from this session and wait until `ready` says so and it is behind `door`.
+
+    Another one that is behind the door holds the state: the new one says so and ends.
 
     Raises:
         Misconfigured: with the daemon's own code and sentence.
@@ -111,9 +115,9 @@ def start(name: str, arguments: Sequence[str], log: Path, ready: Callable[[], bo
         if child.poll() is not None:
             break
         if _is_ready(ready):
-            child.returncode = 0  # it outlives us on purpose: no warning about a child left running
-            process = Process.of(child.pid)
-            if process:
+            process = Process.behind(door)
+            if process and process.pid == child.pid:
+                child.returncode = 0  # it outlives us on purpose: no warning about a child left running
                 return process
         select.select([], [], [], 0.02)
     child.kill()

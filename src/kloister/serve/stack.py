@@ -64,8 +64,9 @@ def _start_platform(state: State) -> Process:
     arguments = ["--state", str(state.root)]
     try:
         return start(
-            "platform", arguments, state.logs / "platform.log", lambda: bool(PlatformClient(state.control).status())
-        )
+            "platform", arguments, state.logs / "platform.log", state.control,
+            lambda: bool(PlatformClient(state.control).status()),
+        )  # fmt: skip
     except Misconfigured as error:
         earlier = _awaited(state.control) if error.code == "platform-running" else None
         if earlier is None:
@@ -92,13 +93,13 @@ def _start_broker(state: State, address: str) -> Process:
         return bool(AdminClient(state.admin).status())
 
     try:
-        return start("broker", arguments, state.logs / "broker.log", ready)
+        return start("broker", arguments, state.logs / "broker.log", state.admin, ready)
     except Misconfigured as error:
         earlier = _awaited(state.admin) if error.code == "broker-running" else None
         if earlier is None:
             raise
         earlier.stop()
-        return start("broker", arguments, state.logs / "broker.log", ready)
+        return start("broker", arguments, state.logs / "broker.log", state.admin, ready)
 
 
 def _awaited(door: Path, patience: float = 15.0) -> Process | None:
