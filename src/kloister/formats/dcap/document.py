@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from kloister.errors import Malformed
@@ -71,7 +71,7 @@ class Document:
         if not _DATE.fullmatch(value):
             raise self.unfit(name)
         try:
-            return datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+            return datetime.fromisoformat(value)
         except ValueError:
             raise self.unfit(name) from None
 

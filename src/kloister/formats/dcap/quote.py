@@ -6,13 +6,14 @@ padding follow, because clouds pad quotes to a fixed size.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Self
 
 from kloister.errors import Malformed, Misused
 from kloister.formats.sgx import ReportBody
-from kloister.formats.wire import Cursor, Writer
+from kloister.formats.wire import Writer
 
 MAX_SIZE = 128 * 1024  # bytes; real quotes have 5 KiB, padded ones 8 KiB
 HEADER_SIZE = 48
@@ -20,6 +21,12 @@ SGX_BODY_SIZE = 384
 INTEL_QE_VENDOR_ID = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 KEY_TYPE_P256 = 2
 _V3, _V4, _V5 = 3, 4, 5
+_HEADER = struct.Struct("<HHIHH16s20s")
+_KEYS = struct.Struct("<64s64s")  # signature, attestation key
+_QE = struct.Struct("<384s64sH")  # QE report, its signature, size of the QE authentication data
+_CERTIFICATION = struct.Struct("<HI")  # type, size
+_DESCRIPTOR = struct.Struct("<HI")  # of version 5: body type, body size
+_SIZE = 4  # bytes of the signature data's size
 
 
 class TeeType(IntEnum):
@@ -38,6 +45,7 @@ class BodyType(IntEnum):
     TD15EX = 4
 
 
+_BODY_TYPES = {int(each): each for each in BodyType}
 _BODY_SIZES = {BodyType.SGX: 384, BodyType.TD10: 584, BodyType.TD15: 648, BodyType.TD15EX: 885}
 
 
@@ -68,24 +76,33 @@ class Header:
     @classmethod
     def parse(cls, data: bytes) -> Self:
         """Read 48 bytes. Raises `Malformed`: `quote-truncated`, `quote-trailing`."""
-        c = Cursor(data, "quote")
-        header = cls(
-            version=c.uint(2, "version"),
-            key_type=c.uint(2, "attestation key type"),
-            tee_type=c.uint(4, "TEE type"),
-            qe_svn=c.uint(2, "QE SVN"),
-            pce_svn=c.uint(2, "PCE SVN"),
-            qe_vendor_id=c.take(16, "QE vendor id"),
-            user_data=c.take(20, "user data"),
+        if len(data) != HEADER_SIZE:
+            code = "quote-truncated" if len(data) < HEADER_SIZE else "quote-trailing"
+            raise Malformed(code, f"A quote's header has {HEADER_SIZE} bytes, not {len(data)}.")
+        version, key_type, tee_type, qe_svn, pce_svn, vendor, user_data = _HEADER.unpack(data)
+        return cls(
+            version=version,
+            key_type=key_type,
+            tee_type=tee_type,
+            qe_svn=qe_svn,
+            pce_svn=pce_svn,
+            qe_vendor_id=vendor,
+            user_data=user_data,
         )
-        c.finish()
-        return header
 
     def build(self) -> bytes:
         """The 48 bytes."""
         w = Writer().uint(self.version, 2).uint(self.key_type, 2).uint(self.tee_type, 4)
         w.uint(self.qe_svn, 2).uint(self.pce_svn, 2)
         return w.raw(self.qe_vendor_id, 16).raw(self.user_data, 20).build()
+
+
+_CERTIFICATION_TYPES = {int(each): each for each in CertificationType}
+
+
+def _truncated(what: str, wanted: int, left: int) -> Malformed:
+    text = f"The quote's authentication data ends inside {what}: {wanted} bytes wanted, {left} left."
+    return Malformed("quote-authentication-truncated", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +113,20 @@ class CertificationData:
     data: bytes = field(repr=False)
 
     @classmethod
-    def take(cls, c: Cursor) -> Self:
-        """Read one from the cursor's place. Raises `Malformed`: `certification-type`, `...-truncated`."""
-        number = c.uint(2, "certification data type")
-        if number not in CertificationType.__members__.values():
+    def parse(cls, data: bytes) -> Self:
+        """Read one that fills `data`. Raises `Malformed`: `certification-type`, `quote-authentication-*`."""
+        if len(data) < _CERTIFICATION.size:
+            raise _truncated("certification data", _CERTIFICATION.size, len(data))
+        number, size = _CERTIFICATION.unpack_from(data)
+        kind = _CERTIFICATION_TYPES.get(number)
+        if kind is None:
             raise Malformed("certification-type", f"Certification data of type {number} is not known.")
-        return cls(
-            type=CertificationType(number), data=c.take(c.uint(4, "certification data size"), "certification data")
-        )
+        left = len(data) - _CERTIFICATION.size
+        if size > left:
+            raise _truncated("certification data", size, left)
+        if size < left:
+            raise Malformed("quote-authentication-trailing", f"{left - size} bytes follow the certification data.")
+        return cls(type=kind, data=data[_CERTIFICATION.size :])
 
     def build(self) -> bytes:
         """Type, size and data."""
@@ -123,25 +146,34 @@ class Authentication:
 
     @classmethod
     def parse(cls, data: bytes, version: int) -> Self:
-        """Read the signature data of a quote of that version; versions 4 and 5 wrap the QE's part in type 6."""
-        c = Cursor(data, "quote-authentication")
-        signature, key = c.take(64, "quote signature"), c.take(64, "attestation key")
+        """Read the signature data of a quote of that version; versions 4 and 5 wrap the QE's part in type 6.
+
+        Raises:
+            Malformed: `quote-authentication-truncated`, `quote-authentication-trailing`, `certification-type`.
+        """
+        if len(data) < _KEYS.size:
+            raise _truncated("the quote's signature or the attestation key", _KEYS.size, len(data))
+        signature, key = _KEYS.unpack_from(data)
+        tail = data[_KEYS.size :]
         if version != _V3:
-            outer = CertificationData.take(c)
-            c.finish()
-            if outer.type != CertificationType.QE_REPORT:
+            outer = CertificationData.parse(tail)
+            if outer.type is not CertificationType.QE_REPORT:
                 raise Malformed("certification-type", f"The outer certification data has type {outer.type}, not 6.")
-            c = Cursor(outer.data, "quote-authentication")
-        parsed = cls(
+            tail = outer.data
+        if len(tail) < _QE.size:
+            raise _truncated("the QE report or its signature", _QE.size, len(tail))
+        qe_report, qe_report_signature, size = _QE.unpack_from(tail)
+        end = _QE.size + size
+        if len(tail) < end:
+            raise _truncated("the QE authentication data", size, len(tail) - _QE.size)
+        return cls(
             signature=signature,
             attestation_key=key,
-            qe_report=c.take(SGX_BODY_SIZE, "QE report"),
-            qe_report_signature=c.take(64, "QE report signature"),
-            qe_auth_data=c.take(c.uint(2, "QE authentication data size"), "QE authentication data"),
-            certification=CertificationData.take(c),
+            qe_report=qe_report,
+            qe_report_signature=qe_report_signature,
+            qe_auth_data=tail[_QE.size : end],
+            certification=CertificationData.parse(tail[end:]),
         )
-        c.finish()
-        return parsed
 
     def build(self, version: int) -> bytes:
         """The signature data as that version lays it out."""
@@ -175,22 +207,22 @@ class Quote:
         """
         if len(data) > MAX_SIZE:
             raise Malformed("quote-size", f"The quote has {len(data)} bytes; at most {MAX_SIZE} are read.")
-        c = Cursor(data, "quote")
-        header = Header.parse(c.take(HEADER_SIZE, "header"))
+        header = Header.parse(data[:HEADER_SIZE])
         _check_header(header)
-        body_type = _body_type(header, c)
-        body = c.take(_BODY_SIZES[body_type], "body")
-        signed = data[: c.offset]
-        authentication = Authentication.parse(
-            c.take(c.uint(4, "signature data size"), "signature data"), header.version
-        )
+        body_type, start = _body_type(header, data)
+        end = start + _BODY_SIZES[body_type]
+        if len(data) < end + _SIZE:
+            raise Malformed("quote-truncated", f"The quote ends inside its body: it has {len(data)} bytes.")
+        last = end + _SIZE + int.from_bytes(data[end : end + _SIZE], "little")
+        if len(data) < last:
+            raise Malformed("quote-truncated", f"The quote ends inside its signature data: it has {len(data)} bytes.")
         return cls(
             header=header,
             body_type=body_type,
-            body=body,
-            signed=signed,
-            authentication=authentication,
-            padding=c.rest(),
+            body=data[start:end],
+            signed=data[:end],
+            authentication=Authentication.parse(data[end + _SIZE : last], header.version),
+            padding=data[last:],
         )
 
     @property
@@ -222,21 +254,23 @@ def _check_header(header: Header) -> None:
         raise Malformed(
             "quote-key-type", f"Attestation keys of type {header.key_type} are not known; ECDSA P-256 (2) is."
         )
-    if header.tee_type not in TeeType.__members__.values() or (
-        header.version == _V3 and header.tee_type != TeeType.SGX
-    ):
+    if header.tee_type != TeeType.SGX and (header.tee_type != TeeType.TDX or header.version == _V3):
         raise Malformed("quote-tee", f"A quote of version {header.version} cannot have TEE type {header.tee_type:#x}.")
     if header.qe_vendor_id != INTEL_QE_VENDOR_ID:
         raise Malformed("quote-vendor", "The quoting enclave is not of the vendor Intel.")
 
 
-def _body_type(header: Header, c: Cursor) -> BodyType:
-    """The body's type, with type and size checked where version 5 states them."""
+def _body_type(header: Header, data: bytes) -> tuple[BodyType, int]:
+    """The body's type and where it starts; version 5 states type and size, which must fit each other and the TEE."""
     if header.version != _V5:
-        return BodyType.SGX if header.tee_type == TeeType.SGX else BodyType.TD10
-    number, size = c.uint(2, "body type"), c.uint(4, "body size")
-    if number not in BodyType.__members__.values() or size != _BODY_SIZES[BodyType(number)]:
+        return (BodyType.SGX if header.tee_type == TeeType.SGX else BodyType.TD10), HEADER_SIZE
+    start = HEADER_SIZE + _DESCRIPTOR.size
+    if len(data) < start:
+        raise Malformed("quote-truncated", f"The quote ends inside its body's description: it has {len(data)} bytes.")
+    number, size = _DESCRIPTOR.unpack_from(data, HEADER_SIZE)
+    body_type = _BODY_TYPES.get(number)
+    if body_type is None or size != _BODY_SIZES[body_type]:
         raise Malformed("quote-body-type", f"There is no body of type {number} with {size} bytes.")
-    if (number == BodyType.SGX) != (header.tee_type == TeeType.SGX):
+    if (body_type is BodyType.SGX) != (header.tee_type == TeeType.SGX):
         raise Malformed("quote-body-type", f"A body of type {number} does not go with TEE type {header.tee_type:#x}.")
-    return BodyType(number)
+    return body_type, start

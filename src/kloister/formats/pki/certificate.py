@@ -9,22 +9,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Self, TypeVar
+from typing import Any, Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
 from kloister.errors import Malformed
-from kloister.formats.pki.signature import check_signature
+from kloister.formats.pki import der
+from kloister.formats.pki.signature import check_signature, p256_key
 from kloister.formats.pki.unreadable import UNREADABLE
 
 MAX_SIZE = 16 * 1024  # bytes of one certificate; a PCK certificate has about 1300
 MAX_CHAIN = 8  # certificates in one PEM text; Intel's chains have three
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END CERTIFICATE-----")
+_SPACE = b" \t\r\n\f\v"
+_PEM = re.compile(
+    rb"[ \t\r\n\0]*-----BEGIN CERTIFICATE-----([ \t\r\n\f\v][A-Za-z0-9+/= \t\r\n\f\v]+)-----END CERTIFICATE-----"
+)
 _BETWEEN = b" \t\r\n\0"  # the chain in a quote is often NUL-terminated (DCAP, certification data 5)
-Value = TypeVar("Value", bound=x509.ExtensionType)
+POINT = 64  # bytes: x and y of a P-256 key
+_P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")  # in front of the point (RFC 5480)
+_VERSION = 0xA0  # tag of the version, which version 1 leaves out
+_COMMON_NAME = bytes.fromhex("0603550403")  # 2.5.4.3
+_TEXTS = (0x0C, 0x13)  # UTF8String, PrintableString
+_LONG = 0x80  # lengths from here on take more than one byte
 _KNOWN_CRITICAL = {
     x509.BasicConstraints.oid,
     x509.KeyUsage.oid,
@@ -61,42 +69,47 @@ class Certificate:
     extensions: Mapping[str, bytes] = field(repr=False)
 
     @classmethod
-    def parse(cls, der: bytes) -> Self:
+    def parse(cls, data: bytes) -> Self:
         """Read DER.
 
         Raises:
             Malformed: `certificate-size`, `certificate-syntax`, `certificate-algorithm`, `certificate-extension`.
         """
-        if len(der) > MAX_SIZE:
-            raise Malformed("certificate-size", f"A certificate of {len(der)} bytes; at most {MAX_SIZE} are read.")
+        if len(data) > MAX_SIZE:
+            raise Malformed("certificate-size", f"A certificate of {len(data)} bytes; at most {MAX_SIZE} are read.")
         try:
-            return cls._read(x509.load_der_x509_certificate(der), der)
+            return cls._read(x509.load_der_x509_certificate(data), data)
         except UNREADABLE:
             raise Malformed("certificate-syntax", "A certificate is not well-formed X.509.") from None
 
     @classmethod
-    def _read(cls, raw: x509.Certificate, der: bytes) -> Self:
-        key = _p256(raw)
-        basic = _extension(raw, x509.BasicConstraints)
-        usage = _extension(raw, x509.KeyUsage)
+    def _read(cls, raw: x509.Certificate, data: bytes) -> Self:
+        if raw.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
+            raise _unfit_algorithm()
+        tbs, serial_on = _fields(data)
+        issuer, _, subject, spki = serial_on[2:6]
+        if len(spki) != len(_P256) + POINT or not spki.startswith(_P256):
+            raise _unfit_algorithm()
+        known, foreign = _extensions(raw)
+        basic, usage = known.get(x509.BasicConstraints), known.get(x509.KeyUsage)
         return cls(
-            der=der,
-            tbs=raw.tbs_certificate_bytes,
+            der=data,
+            tbs=tbs,
             signature=raw.signature,
-            subject=raw.subject.public_bytes(),
-            issuer=raw.issuer.public_bytes(),
-            common_name=_common_name(raw.subject),
+            subject=subject,
+            issuer=issuer,
+            common_name=_common_name(subject, raw),
             serial=raw.serial_number,
             not_before=raw.not_valid_before_utc,
             not_after=raw.not_valid_after_utc,
-            public_key=key,
-            spki=key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo),
+            public_key=p256_key(spki[len(_P256) :], "certificate"),
+            spki=spki,
             is_ca=basic is not None and basic.ca,
             path_length=None if basic is None else basic.path_length,
             may_sign_data=usage is not None and usage.digital_signature,
             may_sign_certificates=usage is not None and usage.key_cert_sign,
             may_sign_crls=usage is not None and usage.crl_sign,
-            extensions=_foreign_extensions(raw),
+            extensions=foreign,
         )
 
     def check_signed_by(self, key: ec.EllipticCurvePublicKey, code: str) -> None:
@@ -118,52 +131,86 @@ def parse_chain(pem: bytes, what: str) -> tuple[Certificate, ...]:
     """
     if len(pem) > MAX_CHAIN * MAX_SIZE * 2:
         raise Malformed(f"{what}-size", f"The {what} has {len(pem)} bytes, more than are read.")
-    if _PEM.sub(b"", pem).strip(_BETWEEN):
-        raise Malformed(f"{what}-pem", f"The {what} is not a list of PEM certificates.")
-    blocks = _PEM.findall(pem)
-    if not 0 < len(blocks) <= MAX_CHAIN:
-        raise Malformed(f"{what}-pem", f"The {what} holds {len(blocks)} certificates; 1 to {MAX_CHAIN} are expected.")
-    return tuple(Certificate.parse(_unbase64(block, what)) for block in blocks)
+    found: list[Certificate] = []
+    at = 0
+    while len(found) <= MAX_CHAIN and (block := _PEM.match(pem, at)) is not None:
+        found.append(Certificate.parse(_unbase64(block[1], what)))
+        at = block.end()
+    if pem[at:].strip(_BETWEEN):
+        raise Malformed(f"{what}-pem", f"The {what} is not a list of at most {MAX_CHAIN} PEM certificates.")
+    if not 0 < len(found) <= MAX_CHAIN:
+        raise Malformed(f"{what}-pem", f"The {what} holds {len(found)} certificates; 1 to {MAX_CHAIN} are expected.")
+    return tuple(found)
 
 
 def _unbase64(text: bytes, what: str) -> bytes:
     try:
-        return base64.b64decode(b"".join(text.split()), validate=True)
+        return binascii.a2b_base64(text.translate(None, _SPACE), strict_mode=True)
     except binascii.Error:
         raise Malformed(f"{what}-pem", f"The {what} holds a PEM block that is not base64.") from None
 
 
-def _p256(raw: x509.Certificate) -> ec.EllipticCurvePublicKey:
-    key = raw.public_key()
-    signed_so = raw.signature_algorithm_oid == SignatureAlgorithmOID.ECDSA_WITH_SHA256
-    if signed_so and isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return key
-    raise Malformed("certificate-algorithm", "A certificate does not use ECDSA on P-256 with SHA-256.")
+def _unfit_algorithm() -> Malformed:
+    return Malformed("certificate-algorithm", "A certificate does not use ECDSA on P-256 with SHA-256.")
 
 
-def _common_name(name: x509.Name) -> str:
+def _fields(data: bytes) -> tuple[bytes, list[bytes]]:
+    """The signed part, and its fields from the serial number to the key; cryptography has checked that it is DER.
+
+    Slices of the very bytes: encoding what was decoded again would cost more than reading it.
+    """
+    start, _ = der.content(data, 0, "certificate")
+    at, end = der.content(data, start, "certificate")
+    tbs = data[start:end]
+    if data[at] == _VERSION:
+        at = der.content(data, at, "certificate")[1]
+    found = []
+    for _ in range(6):  # serial number, algorithm, issuer, validity, subject, key
+        end = der.content(data, at, "certificate")[1]
+        found.append(data[at:end])
+        at = end
+    return tbs, found
+
+
+def _common_name(name: bytes, raw: x509.Certificate) -> str:
+    """The one common name of a subject, whose every attribute stands in a set of its own, or is read the long way."""
+    at, end = der.content(name, 0, "certificate")
+    found = []
+    while at < end:
+        size = name[at + 1]
+        if size >= _LONG or name[at + 3] != size - 2:
+            return _common_name_of_any(raw.subject)
+        if name[at + 4 : at + 9] == _COMMON_NAME:
+            found.append(name[at + 9 : at + 2 + size])
+        at += 2 + size
+    if len(found) == 1 and found[0][0] in _TEXTS and len(found[0]) == 2 + found[0][1]:
+        return found[0][2:].decode("utf-8")
+    return _common_name_of_any(raw.subject)
+
+
+def _common_name_of_any(name: x509.Name) -> str:
     found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
     if len(found) != 1 or not isinstance(found[0].value, str):
         raise Malformed("certificate-syntax", "A certificate's subject must have exactly one common name.")
     return found[0].value
 
 
-def _extension(raw: x509.Certificate, kind: type[Value]) -> Value | None:
-    try:
-        return raw.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
+def _extensions(raw: x509.Certificate) -> tuple[dict[type, Any], Mapping[str, bytes]]:
+    """Extensions by class, and the contents of those that only their owner understands.
 
-
-def _foreign_extensions(raw: x509.Certificate) -> Mapping[str, bytes]:
-    """Contents of the extensions that only their owner understands; a critical one that nobody knows is refused."""
+    A critical one that nobody knows is refused.
+    """
+    known: dict[type, Any] = {}
     foreign = {}
     for extension in raw.extensions:
+        value = extension.value
         if extension.critical and extension.oid not in _KNOWN_CRITICAL:
             raise Malformed(
                 "certificate-extension",
                 f"A certificate has the critical extension {extension.oid.dotted_string}, which is not understood.",
             )
-        if isinstance(extension.value, x509.UnrecognizedExtension):
-            foreign[extension.oid.dotted_string] = extension.value.value
-    return MappingProxyType(foreign)
+        if isinstance(value, x509.UnrecognizedExtension):
+            foreign[extension.oid.dotted_string] = value.value
+        else:
+            known[type(value)] = value
+    return known, MappingProxyType(foreign)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import SignatureAlgorithmOID
 
 from kloister.errors import Malformed
+from kloister.formats.pki import der
 from kloister.formats.pki.signature import check_signature
 from kloister.formats.pki.unreadable import UNREADABLE
 
@@ -31,7 +32,23 @@ class Crl:
     issuer: bytes
     this_update: datetime
     next_update: datetime
-    revoked: frozenset[int] = field(repr=False)
+    _raw: x509.CertificateRevocationList = field(repr=False)
+    _serials: list[frozenset[int]] = field(default_factory=list, init=False, repr=False, compare=False)
+    _asked: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def revoked(self) -> frozenset[int]:
+        """The serial numbers listed."""
+        if not self._serials:
+            self._serials.append(frozenset(entry.serial_number for entry in self._raw))
+        return self._serials[0]
+
+    def revokes(self, serial: int) -> bool:
+        """Whether this serial number is listed. A list that is asked once is searched; then it is worth a set."""
+        if self._asked:
+            return serial in self.revoked
+        self._asked.append(True)
+        return self._raw.get_revoked_certificate_by_serial_number(serial) is not None
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -43,12 +60,13 @@ class Crl:
         if len(data) > MAX_SIZE:
             raise Malformed("crl-size", f"A revocation list of {len(data)} bytes; at most {MAX_SIZE} are read.")
         try:
-            return cls._read(x509.load_der_x509_crl(der_of(data)))
+            encoded = der_of(data)
+            return cls._read(x509.load_der_x509_crl(encoded), encoded)
         except UNREADABLE:
             raise Malformed("crl-syntax", "A revocation list is not well-formed DER, hexadecimal or PEM.") from None
 
     @classmethod
-    def _read(cls, raw: x509.CertificateRevocationList) -> Self:
+    def _read(cls, raw: x509.CertificateRevocationList, data: bytes) -> Self:
         if raw.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
             raise Malformed("crl-algorithm", "A revocation list is not signed with ECDSA and SHA-256.")
         if any(extension.critical for extension in raw.extensions):
@@ -57,18 +75,30 @@ class Crl:
         this_update, next_update = raw.last_update_utc, raw.next_update_utc
         if next_update is None:
             raise Malformed("crl-syntax", "A revocation list does not say when the next one is due.")
+        tbs, issuer = _slices(data)
         return cls(
-            tbs=raw.tbs_certlist_bytes,
+            tbs=tbs,
             signature=raw.signature,
-            issuer=raw.issuer.public_bytes(),
+            issuer=issuer,
             this_update=this_update,
             next_update=next_update,
-            revoked=frozenset(entry.serial_number for entry in raw),
+            _raw=raw,
         )
 
     def check_signed_by(self, key: ec.EllipticCurvePublicKey, code: str, what: str) -> None:
         """Return if `key` signed this list; `Unverified` with `code` otherwise."""
         check_signature(key, self.signature, self.tbs, code, what)
+
+
+def _slices(data: bytes) -> tuple[bytes, bytes]:
+    """The signed part and the issuer, of a list that cryptography has read: encoding them again would cost more."""
+    start, _ = der.content(data, 0, "crl")
+    at, end = der.content(data, start, "crl")
+    tbs = data[start:end]
+    if data[at] == der.INTEGER:  # the version, which version 1 leaves out
+        at = der.content(data, at, "crl")[1]
+    at = der.content(data, at, "crl")[1]  # the algorithm
+    return tbs, data[at : der.content(data, at, "crl")[1]]
 
 
 def der_of(data: bytes) -> bytes:

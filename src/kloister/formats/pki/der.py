@@ -13,7 +13,8 @@ OBJECT_IDENTIFIER = 0x06
 ENUMERATED = 0x0A
 SEQUENCE = 0x30
 
-_MAX_LENGTH_BYTES = 2  # lengths up to 65535 bytes: no certificate of a quote holds a longer element
+_MAX_LENGTH_BYTES = 3  # lengths up to 16 MiB are read: the longest element is a revocation list
+_MAX_WRITTEN_BYTES = 2  # lengths up to 65535 bytes are written: no certificate of a quote holds a longer element
 _SHORT = 0x80  # X.690, 8.1.3.4: below this, one byte is the length
 _BOOLEANS = {b"\x00": False, b"\xff": True}  # X.690, 11.1
 _MAX_INTEGER_BYTES = 8
@@ -36,7 +37,7 @@ def split(data: bytes, what: str) -> tuple[Element, ...]:
     found = []
     at = 0
     while at < len(data):
-        start, end = _content(data, at, what)
+        start, end = content(data, at, what)
         found.append(Element(data[at], data[start:end]))
         at = end
     return tuple(found)
@@ -84,7 +85,7 @@ def encode(tag: int, content: bytes) -> bytes:
     if size < _SHORT:
         return bytes([tag, size]) + content
     length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    if len(length) > _MAX_LENGTH_BYTES:
+    if len(length) > _MAX_WRITTEN_BYTES:
         raise Misused("der-length", "A DER element of more than 65535 bytes is never written.")
     return bytes([tag, _SHORT | len(length)]) + length + content
 
@@ -99,8 +100,8 @@ def encode_boolean(value: bool) -> bytes:  # noqa: FBT001 -- the value itself is
     return encode(BOOLEAN, b"\xff" if value else b"\x00")
 
 
-def _content(data: bytes, at: int, what: str) -> tuple[int, int]:
-    """Start and end of the content of the element at `at`."""
+def content(data: bytes, at: int, what: str) -> tuple[int, int]:
+    """Start and end of the content of the element at `at`. Raises `Malformed`: `{what}-der`."""
     if len(data) - at < 2:  # noqa: PLR2004 -- identifier and length
         raise _malformed(what, "an element that ends in its header")
     size, start = data[at + 1], at + 2

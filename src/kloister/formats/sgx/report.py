@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from kloister.errors import Malformed
 from kloister.formats.sgx.attributes import Attributes
 from kloister.formats.wire import Cursor, Writer
+
+_BODY = struct.Struct("<16sIB11s16sQQ32s32s32s32s64sHHH42s16s64s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,41 +34,33 @@ class ReportBody:
     @classmethod
     def parse(cls, data: bytes) -> Self:
         """Raises `Malformed` on another size than 384 bytes or reserved bytes that are not zero."""
-        cursor = Cursor(data, "report")
-        body = cls.read(cursor)
-        cursor.finish()
-        return body
+        if len(data) != cls.SIZE:
+            code = "report-truncated" if len(data) < cls.SIZE else "report-trailing"
+            raise Malformed(code, f"A report's body has {cls.SIZE} bytes, not {len(data)}.")
+        cpusvn, misc, cet, zero1, ext_prod_id, flags, xfrm, mrenclave, *rest = _BODY.unpack(data)
+        zero2, mrsigner, zero3, configid, prodid, svn, configsvn, zero4, family, report_data = rest
+        if any(zero1) or any(zero2) or any(zero3) or any(zero4):
+            raise Malformed("report-reserved", "Reserved bytes of a report must be zero.")
+        return cls(
+            cpusvn=cpusvn,
+            miscselect=misc,
+            cet_attributes=cet,
+            isvextprodid=ext_prod_id,
+            attributes=Attributes(flags, xfrm),
+            mrenclave=mrenclave,
+            mrsigner=mrsigner,
+            configid=configid,
+            isvprodid=prodid,
+            isvsvn=svn,
+            configsvn=configsvn,
+            isvfamilyid=family,
+            report_data=report_data,
+        )
 
     @classmethod
     def read(cls, cursor: Cursor) -> Self:
         """The next 384 bytes of a structure that holds a report body."""
-        cpusvn, miscselect = cursor.take(16, "cpusvn"), cursor.uint(4, "miscselect")
-        cet_attributes = cursor.uint(1, "cet_attributes")
-        cursor.zero(11, "at 21")
-        isvextprodid, attributes = cursor.take(16, "isvextprodid"), Attributes.read(cursor)
-        mrenclave = cursor.take(32, "mrenclave")
-        cursor.zero(32, "at 96")
-        mrsigner = cursor.take(32, "mrsigner")
-        cursor.zero(32, "at 160")
-        configid = cursor.take(64, "configid")
-        isvprodid, isvsvn = cursor.uint(2, "isvprodid"), cursor.uint(2, "isvsvn")
-        configsvn = cursor.uint(2, "configsvn")
-        cursor.zero(42, "at 262")
-        return cls(
-            cpusvn=cpusvn,
-            miscselect=miscselect,
-            cet_attributes=cet_attributes,
-            isvextprodid=isvextprodid,
-            attributes=attributes,
-            mrenclave=mrenclave,
-            mrsigner=mrsigner,
-            configid=configid,
-            isvprodid=isvprodid,
-            isvsvn=isvsvn,
-            configsvn=configsvn,
-            isvfamilyid=cursor.take(16, "isvfamilyid"),
-            report_data=cursor.take(64, "report_data"),
-        )
+        return cls.parse(cursor.take(cls.SIZE, "report body"))
 
     def build(self) -> bytes:
         """The 384 bytes."""

@@ -6,9 +6,11 @@ found by the SHA-256 of exactly the bytes that were verified, and is made only a
 
 from __future__ import annotations
 
+import hashlib
 from _thread import allocate_lock  # a lock starts nothing; `threading`, which could, is closed to the pure wings
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +19,7 @@ from kloister.errors import Misused
 from kloister.formats.dcap import PckExtension
 from kloister.formats.pki import Certificate
 from kloister.formats.sgx import ReportBody
+from kloister.trust.evidence import TcbBasis, TcbResult
 from kloister.trust.root import Root
 from kloister.trust.verifier.crl import Revocations
 from kloister.trust.verifier.documents import Documents
@@ -33,15 +36,46 @@ class ProvenPlatform:
     chain: tuple[Certificate, ...] = field(repr=False)
     root: Root
     extension: PckExtension = field(repr=False)
+    ca_digest: bytes = field(init=False, repr=False)  # 32, of the CA's certificate
+    start: datetime = field(init=False)  # the time in which all of the chain is valid
+    end: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ca_digest", hashlib.sha256(self.chain[1].der).digest())
+        object.__setattr__(self, "start", max(each.not_before for each in self.chain))
+        object.__setattr__(self, "end", min(each.not_after for each in self.chain))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvenCollateral:
-    """Steps 3 and 4: revocation lists of one CA and documents, all under `root`."""
+    """Steps 3 and 4: revocation lists of one CA and documents, all under `root`; no signer of it is revoked."""
 
     root: Root
     revocations: Revocations = field(repr=False)
     documents: Documents = field(repr=False)
+    start: datetime = field(init=False)  # the time in which all of it, signers included, is valid
+    end: datetime = field(init=False)
+    expires: datetime = field(init=False)  # when the first list or document ends
+
+    def __post_init__(self) -> None:
+        parts = (self.documents.info, self.documents.identity)
+        signers = [each for part in parts for each in part.chain]
+        issued = [self.revocations.of_root.this_update, self.revocations.of_ca.this_update]
+        start = max(*issued, *(part.content.issue_date for part in parts), *(each.not_before for each in signers))
+        expires = min(self.revocations.expires, *(part.content.next_update for part in parts))
+        object.__setattr__(self, "start", start)
+        object.__setattr__(self, "expires", expires)
+        object.__setattr__(self, "end", min(expires, *(each.not_after for each in signers)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Steps 5, 7 and 9 to 12: how up to date a platform is by one set of collateral, whatever the time."""
+
+    tcb: TcbResult
+    basis: TcbBasis = field(repr=False)
+    fmspc: str
+    expires: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +140,7 @@ class VerifierCache:
         self._collateral: Lru[ProvenCollateral] = Lru(collateral)
         self._platforms: Lru[ProvenPlatform] = Lru(platforms)
         self._quoting_enclaves: Lru[ProvenQe] = Lru(quoting_enclaves)
+        self._judgements: Lru[Judgement] = Lru(quoting_enclaves)
         self._endorsements: Lru[EndorsedKey] = Lru(endorsements)
 
     @property
@@ -127,3 +162,8 @@ class VerifierCache:
     def endorsements(self) -> Lru[EndorsedKey]:
         """Of steps 2 and 3 of the verification of SNP reports (`snp.py`)."""
         return self._endorsements
+
+    @property
+    def judgements(self) -> Lru[Judgement]:
+        """Of steps 5, 7 and 9 to 12, one per quoting enclave, collateral and TDX module."""
+        return self._judgements

@@ -70,7 +70,7 @@ def _proven(text: str, issuer: bytes, key: ec.EllipticCurvePublicKey, code: str)
 
 
 def _check(crl: Crl, certificate: Certificate, code: str) -> None:
-    if certificate.serial in crl.revoked:
+    if crl.revokes(certificate.serial):
         raise Unverified(
             f"{code}-revoked",
             f'The certificate "{certificate.common_name}" (serial {certificate.serial:x}) is revoked.',

@@ -21,18 +21,19 @@ Within a step, what stays true (signatures) comes before what is judged at the t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from kloister.errors import Malformed, Misused, Unverified
-from kloister.formats.dcap import CertificationType, PckExtension, QeLevel, Quote
+from kloister.formats.dcap import Authentication, CertificationType, PckExtension, QeLevel, Quote, TcbInfo, TcbStatus
 from kloister.formats.dcap.pck_extension import OID as SGX_EXTENSION
 from kloister.formats.pki import Certificate, check_signature, parse_chain, raw_signature
 from kloister.formats.sgx import ReportBody
-from kloister.trust.evidence import TcbBasis
+from kloister.trust.evidence import TcbBasis, TcbResult, TcbRevoked
 from kloister.trust.root import Root
-from kloister.trust.verifier.cache import ProvenCollateral, ProvenPlatform, ProvenQe, VerifierCache
+from kloister.trust.verifier.cache import Judgement, ProvenCollateral, ProvenPlatform, VerifierCache
 from kloister.trust.verifier.chain import PCK_CHAIN, check_dates, prove_chain
 from kloister.trust.verifier.collateral import Collateral
 from kloister.trust.verifier.crl import Revocations
@@ -70,93 +71,126 @@ class Genuine:
 
     platform: PckExtension
     collateral: ProvenCollateral
-    root: Root
     qe_report: ReportBody
     qe_level: QeLevel
 
     @property
-    def expires(self) -> datetime:
-        """When the first part of the collateral ends."""
-        documents = self.collateral.documents
-        return min(
-            self.collateral.revocations.expires,
-            documents.info.content.next_update,
-            documents.identity.content.next_update,
-        )
+    def info(self) -> TcbInfo:
+        """The TCB info."""
+        return self.collateral.documents.info.content
 
     def basis(self, tee_tcb_svn: bytes | None = None, module_level: QeLevel | None = None) -> TcbBasis:
-        """What the TCB result is judged from."""
-        revocations, documents = self.collateral.revocations, self.collateral.documents
-        info, identity = documents.info.content, documents.identity.content
+        """What the TCB result is judged from; step 9 on the way."""
+        identity = self.collateral.documents.identity.content
         return TcbBasis(
-            info=info,
+            info=self.info,
             platform=self.platform,
-            level=match_platform(info, self.platform, tee_tcb_svn),
+            level=match_platform(self.info, self.platform, tee_tcb_svn),
             identity=identity,
             qe_isvsvn=self.qe_report.isvsvn,
             qe_level=self.qe_level,
             tee_tcb_svn=tee_tcb_svn,
             module_level=module_level,
-            issued=min(revocations.issued, info.issue_date, identity.issue_date),
+            issued=min(self.collateral.revocations.issued, self.info.issue_date, identity.issue_date),
         )
 
 
-def verify_signatures(request: Request, tee: str, identity_id: str) -> Genuine:
-    """Steps 2 to 8.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tee:
+    """What tells SGX and TDX apart.
 
-    Args:
-        request: what is asked.
-        tee: the TCB info's `id`.
-        identity_id: the QE identity's `id`.
+    Attributes:
+        name: `Verified.tee`.
+        info, identity: the `id` of the TCB info and of the QE identity.
+        judged_by: all of the quote that `judge` looks at.
+        judge: steps 9 to 12.
     """
-    platform, proven = _platform_and_collateral(request)  # steps 2 to 4
+
+    name: str
+    info: str
+    identity: str
+    judged_by: bytes
+    judge: Callable[[Genuine], tuple[TcbResult, TcbBasis]]
+
+
+def verify_steps(request: Request, tee: Tee) -> tuple[Judgement, Root]:
+    """Steps 2 to 12, and the root that vouches.
+
+    Raises:
+        Malformed: as each step says.
+        Unverified: as each step says; `TcbRevoked`.
+    """
+    cache, authentication = request.cache, request.quote.authentication
+    platform, proven, collateral_key = _platform_and_collateral(request)  # steps 2 to 4
+    qe_key = _qe_key(platform.digest, authentication)
+    known = cache.judgements.get(qe_key + collateral_key + tee.judged_by)  # of steps 5, 7 and 9 to 12
     documents = proven.documents
-    check_scope(documents.info.content, platform.extension, tee)  # step 5
-    key, qe = _quoting_enclave(request, platform)  # step 6
-    level = match_qe(qe.report, documents.identity.content, identity_id)  # step 7
-    request.cache.quoting_enclaves.put(key, qe)
-    signature = raw_signature(request.quote.authentication.signature)
+    if known is None:
+        check_scope(documents.info.content, platform.extension, tee.info)  # step 5
+    qe = cache.quoting_enclaves.get(qe_key) or verify_qe_report(authentication, platform.chain[0])  # step 6
+    level = None if known else match_qe(qe.report, documents.identity.content, tee.identity)  # step 7
+    signature = raw_signature(authentication.signature)
     check_signature(qe.key, signature, request.quote.signed, "quote-signature", "the quote")  # step 8
-    return Genuine(
-        platform=platform.extension, collateral=proven, root=platform.root, qe_report=qe.report, qe_level=level
-    )
+    if level is None or known:
+        return cast("Judgement", known), platform.root
+    cache.quoting_enclaves.put(qe_key, qe)
+    genuine = Genuine(platform=platform.extension, collateral=proven, qe_report=qe.report, qe_level=level)
+    judgement = _judge(genuine, tee, platform)
+    cache.judgements.put(qe_key + collateral_key + tee.judged_by, judgement)
+    return judgement, platform.root
 
 
-def _platform_and_collateral(request: Request) -> tuple[ProvenPlatform, ProvenCollateral]:
+def _judge(genuine: Genuine, tee: Tee, platform: ProvenPlatform) -> Judgement:
+    """Steps 9 to 12."""
+    tcb, basis = tee.judge(genuine)
+    fmspc = platform.extension.fmspc.hex()
+    if tcb.status is TcbStatus.REVOKED:
+        raise TcbRevoked(tcb, fmspc, platform.root, basis, tee.name)
+    return Judgement(tcb=tcb, basis=basis, fmspc=fmspc, expires=genuine.collateral.expires)
+
+
+def _platform_and_collateral(request: Request) -> tuple[ProvenPlatform, ProvenCollateral, bytes]:
+    """Steps 2 to 4, and the key of the collateral in the cache."""
     at, cache = request.at, request.cache
-    platform = _platform(request)  # step 2
-    check_dates(platform.chain, PCK_CHAIN, at)
+    platform, platform_known = _platform(request)  # step 2
+    if not platform.start <= at <= platform.end:
+        check_dates(platform.chain, PCK_CHAIN, at)
 
     pck, ca = platform.chain[0], platform.chain[1]
-    key = request.collateral.digest + hashlib.sha256(ca.der).digest()
+    key = request.collateral.digest + platform.ca_digest
     known = cache.collateral.get(key)
     if known is not None and known.root != platform.root:
         known = None
     revocations = known.revocations if known else Revocations.prove(request.collateral, ca, platform.root)  # step 3
-    revocations.check_dates(at)
+    in_time = known is not None and known.start <= at <= known.end
+    if not in_time:
+        revocations.check_dates(at)
     revocations.check_by_root(ca, "pck-ca")
     revocations.check_by_ca(pck, "pck")
-    cache.platforms.put(platform.digest, platform)
+    if not platform_known:
+        cache.platforms.put(platform.digest, platform)
 
     documents = known.documents if known else Documents.prove(request.collateral, platform.root)  # step 4
-    documents.check(revocations, at)
-    proven = known or ProvenCollateral(root=platform.root, revocations=revocations, documents=documents)
-    cache.collateral.put(key, proven)
-    return platform, proven
+    if not in_time:
+        documents.check(revocations, at)
+    if known is None:
+        known = ProvenCollateral(root=platform.root, revocations=revocations, documents=documents)
+        cache.collateral.put(key, known)
+    return platform, known, key
 
 
-def _platform(request: Request) -> ProvenPlatform:
-    """Step 2 without dates: from the cache, if the chain's root is one of this call's."""
+def _platform(request: Request) -> tuple[ProvenPlatform, bool]:
+    """Step 2 without dates: from the cache (True), if the chain's root is one of this call's."""
     texts = _chain_texts(request.quote, request.collateral)
     digest = hashlib.sha256(b"\n".join(texts)).digest()
     known = request.cache.platforms.get(digest)
     if known is not None and known.root in request.roots:
-        return known
+        return known, True
     chain = parse_chain(texts[0], "pck-chain")
     if len(texts) > 1:  # the leaf alone, and its issuers from the collateral
         chain = chain[:1] + parse_chain(texts[1], "pck-crl-issuer-chain")
     root = prove_chain(chain, PCK_CHAIN, request.roots)
-    return ProvenPlatform(digest=digest, chain=chain, root=root, extension=_extension(chain[0]))
+    return ProvenPlatform(digest=digest, chain=chain, root=root, extension=_extension(chain[0])), False
 
 
 def _chain_texts(quote: Quote, collateral: Collateral) -> tuple[bytes, ...]:
@@ -183,15 +217,13 @@ def _extension(pck: Certificate) -> PckExtension:
     return PckExtension.parse(pck.extensions[SGX_EXTENSION])
 
 
-def _quoting_enclave(request: Request, platform: ProvenPlatform) -> tuple[bytes, ProvenQe]:
-    """Step 6: from the cache, or verified; with the key to keep it by."""
-    authentication = request.quote.authentication
+def _qe_key(platform: bytes, authentication: Authentication) -> bytes:
+    """By which what is found in step 6 is kept: all that is looked at there."""
     parts = (
-        platform.digest,
+        platform,
         authentication.qe_report,
         authentication.qe_report_signature,
         authentication.attestation_key,
         authentication.qe_auth_data,
     )  # all but the last have one size, so that no two lists give the same bytes
-    key = hashlib.sha256(b"".join(parts)).digest()
-    return key, request.cache.quoting_enclaves.get(key) or verify_qe_report(authentication, platform.chain[0])
+    return hashlib.sha256(b"".join(parts)).digest()

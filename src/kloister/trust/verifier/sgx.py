@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from kloister.errors import Unverified
-from kloister.formats.dcap import BodyType, TcbStatus
-from kloister.trust.evidence import _SEAL, TcbRevoked, VerifiedSgx
+from kloister.formats.dcap import BodyType
+from kloister.trust.evidence import _SEAL, TcbBasis, TcbResult, VerifiedSgx
 from kloister.trust.root import Root
 from kloister.trust.verifier.cache import VerifierCache
 from kloister.trust.verifier.collateral import Collateral
-from kloister.trust.verifier.dcap import Request, verify_signatures
+from kloister.trust.verifier.dcap import Genuine, Request, Tee, verify_steps
 from kloister.trust.verifier.tcb import converge
 
 
@@ -39,18 +39,21 @@ def verify_sgx(
 
 def judge_sgx(request: Request) -> VerifiedSgx:
     """Steps 2 to 11 for a quote whose body is an SGX report."""
-    genuine = verify_signatures(request, "SGX", "QE")
-    basis = genuine.basis()  # step 9
-    tcb = converge(basis.info, basis.level, [genuine.qe_level])  # step 11
-    fmspc = genuine.platform.fmspc.hex()
-    if tcb.status is TcbStatus.REVOKED:
-        raise TcbRevoked(tcb, fmspc, genuine.root, basis)
+    judgement, root = verify_steps(request, _TEE)
     return VerifiedSgx(
         seal=_SEAL,
-        tcb=tcb,
-        fmspc=fmspc,
+        tcb=judgement.tcb,
+        fmspc=judgement.fmspc,
         report=request.quote.report,
-        root=genuine.root,
-        collateral_expires=genuine.expires,
-        basis=basis,
+        root=root,
+        collateral_expires=judgement.expires,
+        basis=judgement.basis,
     )
+
+
+def _judge(genuine: Genuine) -> tuple[TcbResult, TcbBasis]:
+    basis = genuine.basis()  # step 9
+    return converge(basis.info, basis.level, [genuine.qe_level]), basis  # step 11
+
+
+_TEE = Tee(name="sgx", info="SGX", identity="QE", judged_by=b"", judge=_judge)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from kloister.errors import Unverified
-from kloister.formats.dcap import BodyType, QeLevel, TcbInfo, TcbStatus, TdxModule
+from kloister.formats.dcap import BodyType, QeLevel, TcbInfo, TdxModule
 from kloister.formats.tdx import TdReport
-from kloister.trust.evidence import _SEAL, TcbBasis, TcbResult, TcbRevoked, VerifiedTdx
+from kloister.trust.evidence import _SEAL, TcbBasis, TcbResult, VerifiedTdx
 from kloister.trust.root import Root
 from kloister.trust.verifier.cache import VerifierCache
 from kloister.trust.verifier.collateral import Collateral
-from kloister.trust.verifier.dcap import Genuine, Request, verify_signatures
+from kloister.trust.verifier.dcap import Genuine, Request, Tee, verify_steps
 from kloister.trust.verifier.tcb import converge, relaunch
 
 
@@ -40,33 +41,35 @@ def verify_tdx(
 
 def judge_tdx(request: Request) -> VerifiedTdx:
     """Steps 2 to 12 for a quote whose body is a TD report."""
-    genuine = verify_signatures(request, "TDX", "TD_QE")
     report = TdReport.parse(request.quote.body)
-    tcb, basis = _result(genuine, report, report.tee_tcb_svn)  # steps 9 to 11
-    if report.tee_tcb_svn2 is not None:  # step 12
-        current, _ = _result(genuine, report, report.tee_tcb_svn2)
-        tcb = relaunch(tcb, current)
-    fmspc = genuine.platform.fmspc.hex()
-    if tcb.status is TcbStatus.REVOKED:
-        raise TcbRevoked(tcb, fmspc, genuine.root, basis, "tdx")
+    judged_by = report.tee_tcb_svn + report.mrsignerseam + report.seam_attributes + (report.tee_tcb_svn2 or b"")
+    tee = Tee(name="tdx", info="TDX", identity="TD_QE", judged_by=judged_by, judge=partial(_judge, report))
+    judgement, root = verify_steps(request, tee)
     return VerifiedTdx(
         seal=_SEAL,
-        tcb=tcb,
-        fmspc=fmspc,
+        tcb=judgement.tcb,
+        fmspc=judgement.fmspc,
         report=report,
-        root=genuine.root,
-        collateral_expires=genuine.expires,
-        basis=basis,
+        root=root,
+        collateral_expires=judgement.expires,
+        basis=judgement.basis,
     )
+
+
+def _judge(report: TdReport, genuine: Genuine) -> tuple[TcbResult, TcbBasis]:
+    tcb, basis = _result(genuine, report, report.tee_tcb_svn)  # steps 9 to 11
+    if report.tee_tcb_svn2 is None:
+        return tcb, basis
+    current, _ = _result(genuine, report, report.tee_tcb_svn2)
+    return relaunch(tcb, current), basis  # step 12
 
 
 def _result(genuine: Genuine, report: TdReport, tee_tcb_svn: bytes) -> tuple[TcbResult, TcbBasis]:
     """Steps 9 to 11 for the platform as TEE_TCB_SVN describes it: at the domain's launch, or now."""
-    info = genuine.collateral.documents.info.content
-    module = _match_module(info, report, tee_tcb_svn)
+    module = _match_module(genuine.info, report, tee_tcb_svn)
     basis = genuine.basis(tee_tcb_svn, module)
     enclaves = [genuine.qe_level] if module is None else [genuine.qe_level, module]
-    return converge(info, basis.level, enclaves), basis
+    return converge(genuine.info, basis.level, enclaves), basis
 
 
 def _match_module(info: TcbInfo, report: TdReport, tee_tcb_svn: bytes) -> QeLevel | None:
