@@ -9,6 +9,7 @@ import typer
 from kloister import clock
 from kloister.cli.broker import standard_input
 from kloister.cli.console import JsonFlag, guarded
+from kloister.cli.verify_batch import BatchFiles, run_batch
 from kloister.cli.verify_text import Manner, show
 from kloister.cli.words import read_from
 from kloister.errors import Malformed, Misconfigured
@@ -40,10 +41,10 @@ def _time(text: str) -> datetime:
 
 @guarded
 def verify(
-    thing: Annotated[
-        str,
+    things: Annotated[
+        list[str],
         typer.Argument(
-            metavar="THING",
+            metavar="THING...",
             help="Quote (raw, hexadecimal, base64), RA-TLS certificate, KBS evidence, https://HOST:PORT; - is stdin.",
         ),
     ],
@@ -83,6 +84,12 @@ def verify(
     show_identifiers: Annotated[
         bool, typer.Option("--show-identifiers", help="Print what names this one machine (PPID, CHIP_ID), not a hash.")
     ] = False,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Judge many: files, directories, NDJSON; a line each, sums at the end.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes for --batch [default: one per core].")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Say whether evidence is genuine and acceptable.
@@ -100,9 +107,23 @@ def verify(
       kloister verify quote.bin --collateral c.json --explain --what-if-collateral early.json --what-if-at 2027-01-01
 
       kloister verify https://service.example:8443 --collateral c.json --policy wanted.yaml
+
+      kloister verify --batch quotes/ more.ndjson --collateral c.json --json
     """
     if policy is not None and proof_only:
         raise typer.BadParameter("--policy and --proof-only exclude each other.")
+    if batch:
+        files = BatchFiles(
+            roots=root or (),
+            policy=policy,
+            collateral=collateral,
+            proof_only=proof_only,
+            at=at,
+            show_identifiers=show_identifiers,
+            as_json=as_json,
+        )
+        raise typer.Exit(0 if run_batch(things, files.setup(_read), jobs) else 1)
+    thing = _only(things)
     roots = [_root(each) for each in root or ()] or [INTEL_ROOT]
     given = _collateral(collateral)
     question = Question(_evidence(thing), roots, None if proof_only else _policy(policy))
@@ -114,6 +135,12 @@ def verify(
     show(rows, manner)
     if not rows[0].appraisal.accepted:
         raise typer.Exit(1)
+
+
+def _only(things: list[str]) -> str:
+    if len(things) > 1:
+        raise typer.BadParameter("Several things are judged with --batch.")
+    return things[0]
 
 
 def _evidence(thing: str) -> bytes:

@@ -21,6 +21,8 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "Give the VCEK or VLEK with --vek FILE and its issuers with --chain FILE.",
     ),
     "evidence-not-supported": Reason("This kind of evidence is not verified by this version.", _QUOTE),
+    "batch-line": Reason("A line of a batch is no object with quote, collateral and at.", "Correct the line."),
+    "batch-unreadable": Reason("A file or line of a batch cannot be read.", "Check the name and its mode."),
     "kbs-evidence": Reason("The JSON of a key broker holds no evidence in a known shape.", _QUOTE),
     "server-address": Reason("This is no address of a server.", "Give https://HOST:PORT."),
     "server-unreachable": Reason("The server cannot be asked for its certificate.", "Check the address."),

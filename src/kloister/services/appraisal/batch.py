@@ -1,0 +1,244 @@
+"""Judges many pieces of evidence on all cores; one that cannot be read is rejected and stops no other."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from kloister.errors import KloisterError, Malformed, Misconfigured, Unavailable
+from kloister.formats.wire import load_json
+from kloister.services.appraisal.batch_items import MAX_LINE, Item
+from kloister.services.appraisal.inputs import MAX_COLLATERAL, parse_collateral, parse_policy, parse_root, parse_time
+from kloister.services.appraisal.recognise import MAX_SIZE
+from kloister.services.appraisal.service import OPERATOR_NAMED, Appraisal, appraise
+from kloister.trust.policy.appraisal import AppraisalPolicy
+from kloister.trust.verifier import INTEL_ROOT, Collateral, Root, VerifierCache
+
+CHUNK = 64  # items that travel to a worker together
+_AHEAD = 3  # chunks per worker that wait or run: bounds the memory, and keeps every worker busy
+_HELD = 64  # collateral of so many platforms is kept parsed by each worker
+_MEMBERS = {"quote", "collateral", "at", "id"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was found about one item, small, because it travels between processes.
+
+    Attributes:
+        source: the item's name.
+        accepted, genuine, tee, platform, status: as in `Appraisal`; platform is the FMSPC.
+        reason: the code of a refusal.
+        text: one line of JSON, `source` and the object of `Appraisal.as_json`; empty if it was not asked for.
+    """
+
+    source: str
+    accepted: bool
+    genuine: bool
+    tee: str | None
+    platform: str | None
+    status: str | None
+    reason: str | None
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How everything is judged, as plain bytes, which travel to other processes.
+
+    Attributes:
+        roots: certificates, DER or PEM; none: Intel's.
+        policy: an appraisal policy; None: the defaults.
+        proof_only: no policy at all.
+        collateral: JSON, for items that have none of their own.
+        at: the time of judgement, for items that have none of their own.
+        show_identifiers: whether what names a machine is in the JSON.
+        as_json: whether rows have their line of JSON.
+    """
+
+    roots: tuple[bytes, ...] = field(default=(), repr=False)
+    policy: bytes | None = None
+    proof_only: bool = False
+    collateral: bytes | None = field(default=None, repr=False)
+    at: datetime
+    show_identifiers: bool = False
+    as_json: bool = True
+
+
+def judge_all(items: Iterable[Item], setup: Setup, jobs: int) -> Iterator[Row]:
+    """A row per item, in their order.
+
+    Memory does not grow with the number of items. Processes and not threads: only the signatures leave Python's lock,
+    and with caches the rest is half of the time.
+
+    Raises:
+        Malformed: roots, policy or collateral of the setup are unfit.
+    """
+    _Worker(setup)  # what is wrong for all is said once, before anything starts
+    source = iter(items)
+    chunks = iter(lambda: list(islice(source, CHUNK)), [])
+    if jobs == 1:
+        worker = _Worker(setup)
+        for chunk in chunks:
+            yield from worker.judge(chunk)
+        return
+    context = multiprocessing.get_context("forkserver")  # a fork of a program with threads may hang
+    with ProcessPoolExecutor(jobs, context, _start, (setup,)) as pool:
+        waiting: deque[Future[list[Row]]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(_judge, chunk))
+            if len(waiting) > jobs * _AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+class _Worker:
+    """Judges items with caches of its own."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._roots: list[Root] = [parse_root(each) for each in setup.roots] or [INTEL_ROOT]
+        self._policy = _policy(setup)
+        self._cache = VerifierCache()
+        self._given = None if setup.collateral is None else parse_collateral(setup.collateral)
+        self._held: OrderedDict[str | bytes, Collateral] = OrderedDict()
+
+    def judge(self, chunk: list[Item]) -> list[Row]:
+        """A row per item."""
+        return [self._row(item) for item in chunk]
+
+    def _row(self, item: Item) -> Row:
+        try:
+            appraisal = self._appraise(item)
+        except KloisterError as error:
+            appraisal = Appraisal(genuine=False, accepted=False, reason=error)
+        except OSError as error:
+            appraisal = Appraisal(genuine=False, accepted=False, reason=_unreadable(item, error.strerror or ""))
+        return self._told(item.source, appraisal)
+
+    def _told(self, source: str, found: Appraisal) -> Row:
+        text = ""
+        if self._setup.as_json:
+            document = found.as_json(show_identifiers=self._setup.show_identifiers)
+            text = json.dumps({"source": source, **document})
+        reason = found.reason.code if found.reason else None
+        return Row(source, found.accepted, found.genuine, found.tee, found.fmspc, found.tcb_status, reason, text)
+
+    def _appraise(self, item: Item) -> Appraisal:
+        if item.failed:
+            raise _unreadable(item, item.failed)
+        at, collateral = self._setup.at, self._given
+        if item.line is not None:
+            data, own, moment = _line(item.line)
+            at = moment or at
+            collateral = self._own(own) or collateral
+        else:
+            data = _read(item.path or "", MAX_SIZE)
+            collateral = self._own(item.collateral) or collateral
+        if collateral is None:
+            raise Misconfigured(
+                "collateral-missing",
+                "There is no collateral for this evidence.",
+                "Give --collateral, a collateral.json beside the file, or the member collateral in the line.",
+            )
+        return appraise(data, collateral, self._roots, at, self._policy, self._cache)
+
+    def _own(self, named: str | dict[str, Any] | None) -> Collateral | None:
+        """An item's own collateral, by path or as an object; the last ones are kept."""
+        if named is None:
+            return None
+        key = named if isinstance(named, str) else json.dumps(named, sort_keys=True).encode()
+        held = self._held.pop(key, None)
+        if held is None:
+            held = (
+                parse_collateral(_read(named, MAX_COLLATERAL))
+                if isinstance(named, str)
+                else Collateral.from_json(named)
+            )
+        self._held[key] = held
+        if len(self._held) > _HELD:
+            self._held.popitem(last=False)
+        return held
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a batch found, counted; genuine platforms are counted by their FMSPC."""
+
+    total: int = 0
+    accepted: int = 0
+    genuine: int = 0
+    by: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)  # verdict, TEE, platform, status or reason
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        self.total += 1
+        self.accepted += row.accepted
+        self.genuine += row.genuine
+        verdict, why = ("accept", row.status) if row.accepted else ("reject", row.reason)
+        self.by[(verdict, row.tee or "-", row.platform or "-", why or "-")] += 1
+
+    def lines(self) -> Iterator[str]:
+        """For people: the sums, then one line per verdict, TEE, platform and status or reason."""
+        rejected = self.total - self.accepted
+        yield f"{self.total} judged: {self.accepted} accepted, {rejected} rejected, {self.genuine} genuine"
+        for (verdict, tee, platform, why), count in sorted(
+            self.by.items(), key=lambda one: (one[0][0], -one[1], one[0])
+        ):
+            yield f"{count:>8}  {verdict}  {tee:<4} {platform:<12}  {why}"
+
+
+_worker: Callable[[list[Item]], list[Row]] | None = None
+
+
+def _start(setup: Setup) -> None:
+    """Make the worker of this process."""
+    global _worker  # noqa: PLW0603 -- a pool's process has no other place for what it keeps
+    _worker = _Worker(setup).judge
+
+
+def _judge(chunk: list[Item]) -> list[Row]:
+    return _worker(chunk) if _worker is not None else []
+
+
+def _policy(setup: Setup) -> AppraisalPolicy | None:
+    if setup.proof_only:
+        return None
+    return OPERATOR_NAMED if setup.policy is None else parse_policy(setup.policy)
+
+
+def _line(line: bytes) -> tuple[bytes, str | dict[str, Any] | None, datetime | None]:
+    """Evidence, collateral (path or object) and time of `{"quote", "collateral"?, "at"?}`."""
+    document = load_json(line, "batch-line", MAX_LINE)
+    if not isinstance(document, dict) or not set(document) <= _MEMBERS or not isinstance(document.get("quote"), str):
+        raise _unfit("is no object with quote, and perhaps collateral, at and id")
+    collateral, at = document.get("collateral"), document.get("at")
+    if not isinstance(collateral, str | dict | None):
+        raise _unfit("has a collateral that is neither a path nor an object")
+    if isinstance(at, bool) or not isinstance(at, str | int | None):
+        raise _unfit("has an at that is no time")
+    return document["quote"].encode(), collateral, None if at is None else parse_time(str(at))
+
+
+def _read(path: str, limit: int) -> bytes:
+    with Path(path).open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise Malformed("evidence-size", f"{path} has more than {limit} bytes, too many for this.", "Check the name.")
+    return data
+
+
+def _unreadable(item: Item, why: str) -> Unavailable:
+    return Unavailable("batch-unreadable", f"{item.source} cannot be read: {why}.", "Check the name and its mode.")
+
+
+def _unfit(what: str) -> Malformed:
+    return Malformed("batch-line", f"The line {what}.", 'A line is {"quote": base64 or hexadecimal, "collateral": ..}.')

@@ -1,0 +1,83 @@
+"""What a batch judges: files, directories, and lines of JSON, read one after the other and never all at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+MAX_LINE = 4 * 1024 * 1024  # bytes of one line: evidence of the largest size with its collateral beside it
+COLLATERAL = "collateral.json"  # in a directory: the collateral of the evidence beside it
+_EVIDENCE = {".bin", ".dat", ".quote", ".report", ".hex", ".b64", ".base64", ".pem", ".der", ".crt", ".jwt"}
+_LINES = {".ndjson", ".jsonl"}
+_NOT_EVIDENCE = {"root.der", "vek.der", "ask_ark.pem", "vcek.der", "vlek.der"}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to judge, not yet read or parsed: that is the workers' part.
+
+    Attributes:
+        source: its name for people, unique within a batch: a path, or path and line number.
+        path: the file with the evidence, None for a line.
+        line: the line, None for a file.
+        collateral: the file with its collateral, None where the line or the batch has it.
+        failed: what was wrong already in reading, for instance a line that is too long.
+    """
+
+    source: str
+    path: str | None = None
+    line: bytes | None = field(default=None, repr=False)
+    collateral: str | None = None
+    failed: str = ""
+
+
+def items(paths: Sequence[str], standard_input: BinaryIO | None = None) -> Iterator[Item]:
+    """Everything under the paths: directories in the order of names, `-` is standard input, lines of JSON.
+
+    In a directory, files with an extension of evidence or of lines are taken, and `collateral.json` belongs to the
+    files beside it; a file that is named itself is taken whatever its name.
+    """
+    for path in paths:
+        if path == "-" and standard_input is not None:
+            yield from _lines("-", standard_input)
+        elif Path(path).is_dir():
+            yield from _directory(path)
+        else:
+            yield from _file(path)
+
+
+def _directory(top: str) -> Iterator[Item]:
+    for folder, folders, names in os.walk(top):
+        folders.sort()
+        for name in sorted(names):
+            suffix = Path(name).suffix.lower()
+            if suffix in _LINES or (suffix in _EVIDENCE and name not in _NOT_EVIDENCE):
+                yield from _file(str(Path(folder, name)))
+
+
+def _file(path: str) -> Iterator[Item]:
+    if Path(path).suffix.lower() in _LINES:
+        try:
+            with Path(path).open("rb") as file:
+                yield from _lines(path, file)
+        except OSError as error:
+            yield Item(path, failed=error.strerror or "it cannot be read")
+        return
+    beside = Path(path).parent / COLLATERAL
+    yield Item(path, path=path, collateral=str(beside) if beside.is_file() else None)
+
+
+def _lines(name: str, file: BinaryIO) -> Iterator[Item]:
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        source = f"{name}:{number}"
+        if len(line) > MAX_LINE:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE)
+            yield Item(source, failed=f"the line has more than {MAX_LINE} bytes")
+        elif line.strip():
+            yield Item(source, line=line)
