@@ -1,31 +1,39 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kloister import clock
 from kloister.cli.broker import standard_input
+from kloister.cli.cases import Case
 from kloister.cli.console import JsonFlag, guarded
+from kloister.cli.sources import (
+    CacheOption,
+    Choice,
+    NumberOption,
+    SourceCaOption,
+    SourceOption,
+    TimeoutOption,
+    UpdateOption,
+)
 from kloister.cli.verify_batch import BatchFiles, run_batch
 from kloister.cli.verify_text import Manner, show
 from kloister.cli.words import read_from
-from kloister.errors import Malformed, Misconfigured
+from kloister.errors import Malformed
 from kloister.services.appraisal import (
-    OPERATOR_NAMED,
     parse_collateral,
-    parse_policy,
     parse_root,
     parse_time,
 )
 from kloister.services.appraisal.inputs import MAX_COLLATERAL
 from kloister.services.appraisal.peer import server_certificate
-from kloister.services.appraisal.recognise import MAX_SIZE as MAX_EVIDENCE
 from kloister.services.appraisal.whatif import Question, of_server, what_if
+from kloister.services.collateral.bundle import MAX_SIZE as MAX_BUNDLE
+from kloister.services.collateral.ports import Provided
 from kloister.trust.policy.appraisal import MAX_SIZE as MAX_POLICY
-from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.verifier import INTEL_ROOT, Collateral, Root
 
 _MAX_ROOT = 64 * 1024  # bytes of a certificate file
@@ -50,7 +58,10 @@ def verify(
     ],
     *,
     collateral: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Collateral, one JSON document.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Collateral, one JSON document [default: held or fetched].", show_default=False
+        ),
     ] = None,
     root: Annotated[
         list[Path] | None,
@@ -67,9 +78,17 @@ def verify(
     proof_only: Annotated[
         bool, typer.Option("--proof-only", help="Apply no policy: is it genuine, whatever its TCB status?")
     ] = False,
-    offline: Annotated[  # noqa: ARG001 -- this version never fetches; the flag promises that it stays so
-        bool, typer.Option("--offline", help="Fetch nothing; use only what is given.")
-    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing: use what is given or held.")] = False,
+    source: SourceOption = None,
+    source_ca: SourceCaOption = None,
+    cache: CacheOption = None,
+    update: UpdateOption = None,
+    evaluation_number: NumberOption = None,
+    fetch_timeout: TimeoutOption = None,
+    bundle_out: Annotated[
+        Path | None,
+        typer.Option("--bundle-out", metavar="FILE", help="Write evidence, collateral, policy and time as one bundle."),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which levels were matched, what is short, and what to update.")
     ] = False,
@@ -98,7 +117,11 @@ def verify(
 
     For example:
 
+      kloister verify quote.bin
+
       kloister verify quote.bin --collateral collateral.json
+
+      kloister verify quote.bin --source pccs+https://localhost:8081 --bundle-out evidence.bundle
 
       kloister verify quote.hex --collateral c.json --proof-only --json
 
@@ -124,15 +147,26 @@ def verify(
         )
         raise typer.Exit(0 if run_batch(things, files.setup(_read), jobs) else 1)
     thing = _only(things)
+    choice = Choice(
+        sources=source,
+        ca=source_ca,
+        cache=cache,
+        update=update,
+        number=evaluation_number,
+        timeout=fetch_timeout,
+        offline=offline,
+    )
+    case = Case.of(_evidence(thing), policy=_policy_text(policy), proof_only=proof_only, at=at)
     roots = [_root(each) for each in root or ()] or [INTEL_ROOT]
-    given = _collateral(collateral)
-    question = Question(_evidence(thing), roots, None if proof_only else _policy(policy))
+    documents, provided = _documents(collateral, case, choice, roots)
     others = [(str(path), _collateral(path)) for path in what_if_collateral or ()]
-    rows = what_if(question, given, at or clock.now(), others, what_if_at or ())
+    question = Question(case.evidence, roots, case.parsed_policy(policy))
+    rows = what_if(question, documents, case.at, others, what_if_at or ())
+    case.write(bundle_out, documents)
     if thing.startswith(_SERVER):
         rows = of_server(rows)
     manner = Manner(as_json=as_json, explain=explain, proof_only=proof_only, show_identifiers=show_identifiers)
-    show(rows, manner)
+    show(rows, manner, {"collateral": provided.as_json()} if provided else {})
     if not rows[0].appraisal.accepted:
         raise typer.Exit(1)
 
@@ -146,16 +180,21 @@ def _only(things: list[str]) -> str:
 def _evidence(thing: str) -> bytes:
     if thing.startswith(_SERVER):
         return server_certificate(thing)
-    return _read(None if thing == "-" else Path(thing), MAX_EVIDENCE, "evidence")
+    return _read(None if thing == "-" else Path(thing), MAX_BUNDLE, "evidence")
 
 
-def _collateral(path: Path | None) -> Collateral:
-    if path is None:
-        raise Misconfigured(
-            "collateral-missing",
-            "Without collateral a quote cannot be judged, and this version does not fetch it.",
-            "Give it with --collateral FILE, one JSON document as `kloister simulator collateral` writes it.",
-        )
+def _documents(
+    path: Path | None, case: Case, choice: Choice, roots: Sequence[Root]
+) -> tuple[Collateral, Provided | None]:
+    """The collateral, and where it comes from if it was fetched or held: a file, else a bundle, else the sources."""
+    given = _collateral(path) if path else case.collateral
+    if given is not None:
+        return given, None
+    provided = choice.fetch(case.evidence, roots)
+    return provided.collateral, provided
+
+
+def _collateral(path: Path) -> Collateral:
     data = _read(path, MAX_COLLATERAL, "collateral")
     with read_from(path, "It is one JSON document, as `kloister simulator collateral` writes it."):
         return parse_collateral(data)
@@ -167,12 +206,13 @@ def _root(path: Path) -> Root:
         return parse_root(data)
 
 
-def _policy(path: Path | None) -> AppraisalPolicy:
+def _policy_text(path: Path | None) -> str | None:
     if path is None:
-        return OPERATOR_NAMED
-    data = _read(path, MAX_POLICY, "appraisal-policy")
-    with read_from(path, "It is one object in JSON or YAML; the default is {}."):
-        return parse_policy(data)
+        return None
+    try:
+        return _read(path, MAX_POLICY, "appraisal-policy").decode()
+    except UnicodeDecodeError:
+        raise Malformed("yaml-encoding", f"{path}: the policy is not UTF-8.", "Save it in UTF-8.") from None
 
 
 def _read(path: Path | None, limit: int, what: str) -> bytes:

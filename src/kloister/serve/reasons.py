@@ -34,8 +34,8 @@ COMMANDS: Mapping[str, Reason] = MappingProxyType({
     "option-pair": Reason("An option takes NAME=VALUE.", "Write it so."),
     "file-size": Reason("A file has more bytes than are read.", "Check the name."),
     "collateral-missing": Reason(
-        "Without collateral a quote cannot be judged, and this version does not fetch it.",
-        "Give it with --collateral FILE; `kloister simulator collateral` writes one.",
+        "Without collateral a quote cannot be judged.",
+        "Give it with --collateral FILE; `kloister simulator collateral` writes one, and `verify` fetches it.",
     ),
     "keys-policy": Reason("The keys file belongs to another policy.", "Name the one that conversion wrote."),
     "secret-private": Reason("A secret's value is shown to nobody.", "Its public part: add --public."),

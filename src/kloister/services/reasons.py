@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from kloister.errors import Reason
+from kloister.errors import BUG, Reason
 
 _QUOTE = "Give a quote (raw, hexadecimal, base64), an RA-TLS certificate, KBS evidence, or https://HOST:PORT."
+_SOURCES = "Check the network, name sources that are reached (--source), or give --collateral FILE."
+_ANSWER = "See what answers at the address of the source; nothing of it was kept."
+_PACK = "`kloister collateral export` writes packs."
+_BUNDLE = "`kloister verify --bundle-out FILE` writes bundles."
 _YAML = "Mend the document at the line and column that are named."
 _RESTORE = "Restore it from a copy of the state directory."
 
@@ -33,6 +37,63 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "The collateral that vouches for platforms cannot be fetched.",
         "See that the broker reaches its platform: `kloister status`.",
     ),
+    # collateral
+    "collateral-unreachable": Reason("No source of collateral answers.", _SOURCES),
+    "collateral-unknown": Reason(
+        "The sources answer, but do not have this collateral.",
+        "Check platform family and evaluation number, or add a --source.",
+    ),
+    "collateral-retired": Reason(
+        "This TCB evaluation data number is no longer published.", "Ask for a newer one, or for --update standard."
+    ),
+    "collateral-refused": Reason(
+        "The sources answer, but with nothing that is genuine and current; nothing of it was kept.",
+        "See what answers there; for a simulated platform name its root (--root).",
+    ),
+    "collateral-not-held": Reason(
+        "The cache holds no valid collateral of this kind, and nothing may be fetched.",
+        "Leave out --offline, or import a pack: `kloister collateral import`.",
+    ),
+    "collateral-no-pck": Reason(
+        "The quote carries no PCK certificate, so its platform family is not known.",
+        "Give the collateral, with the platform's PCK certificate chain in it, by --collateral.",
+    ),
+    "collateral-other": Reason("A source sent another document than the one asked for.", _ANSWER),
+    "collateral-timeout": Reason("The time to wait for collateral is 0 to 600 seconds.", "Try 20."),
+    "collateral-update": Reason("This is no baseline.", "Say standard or early."),
+    "collateral-pack-size": Reason("A pack of collateral has more bytes than are read.", "Export less of it."),
+    "collateral-pack-json": Reason("The file is no strict JSON.", _PACK),
+    "collateral-pack-format": Reason("The file is no pack of collateral.", _PACK),
+    "collateral-pack-hash": Reason("The pack was changed or damaged after it was written.", _PACK),
+    "evidence-bundle-size": Reason("A bundle of evidence has more bytes than are read.", _BUNDLE),
+    "evidence-bundle-json": Reason("The bundle is no strict JSON.", _BUNDLE),
+    "evidence-bundle-format": Reason("The file is no bundle of evidence.", _BUNDLE),
+    "evidence-bundle-hash": Reason("The bundle was changed or damaged after it was written.", _BUNDLE),
+    "item-key": Reason("An item of collateral does not say what it is.", _PACK),
+    "item-field": Reason("A part of an item of collateral is missing or not of its kind.", _PACK),
+    "item-kind": Reason("A document was given to one who does not judge its kind.", BUG),
+    "roots-missing": Reason("Collateral was to be admitted without a root.", BUG),
+    "cache-unusable": Reason("The cache of collateral cannot be written.", "Choose another: --cache DIR."),
+    "source-url": Reason("This is no address of a source of collateral.", "Give pcs, thim or KIND+URL."),
+    "source-plain": Reason("A source would be asked without TLS over a network.", "Use https."),
+    "source-ca": Reason("The CA of the sources cannot be read.", "Name a file of certificates in PEM."),
+    "source-host": Reason("A document is at a host that is not among the sources.", "Add it by --source."),
+    "source-timeout": Reason("A source did not answer in time.", _SOURCES),
+    "source-name": Reason("A source's name could not be resolved.", _SOURCES),
+    "source-connection": Reason("The connection to a source failed.", _SOURCES),
+    "source-truncated": Reason("A source's answer broke off.", "Try again."),
+    "source-threads": Reason("This machine starts no more threads.", "Try again when it has less to do."),
+    "source-certificate": Reason("A source's TLS certificate is not trusted.", "Give its CA: --source-ca FILE."),
+    "source-protocol": Reason("A source does not speak HTTP as it should.", _ANSWER),
+    "source-size": Reason("A source's answer has more bytes than are taken.", _ANSWER),
+    "source-type": Reason("A source's answer is of another type than the document asked for.", _ANSWER),
+    "source-header": Reason("A source's answer lacks the issuer chain in its header.", _ANSWER),
+    "source-redirect": Reason("A source sends us elsewhere, which is not followed.", "Name the last address."),
+    "source-status": Reason("A source refused the request.", "Check its address, and its key."),
+    "source-unknown": Reason("A source does not have the document.", "Add another --source."),
+    "source-retired": Reason("A source does not have the document any more.", "Ask for a newer number."),
+    "source-busy": Reason("A source asks to be left alone for a while.", "Ask less, or put a PCCS before it."),
+    "source-failed": Reason("A source failed.", "Try again later, or add another --source."),
     # policies as text
     "yaml-size": Reason("The document has more bytes than are read.", "Make it smaller."),
     "yaml-encoding": Reason("The document is not UTF-8.", "Save it in UTF-8."),

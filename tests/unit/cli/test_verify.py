@@ -142,9 +142,10 @@ def test_missing_files_and_directories_are_a_clear_error(bench: Bench, thing: st
 
 
 def test_without_collateral_nothing_is_judged(bench: Bench) -> None:
-    result = CliRunner().invoke(app, [str(bench.folder / "quote.bin"), "--json"])
+    nothing = ["--offline", "--cache", str(bench.folder / "none")]
+    result = CliRunner().invoke(app, [str(bench.folder / "quote.bin"), "--json", *nothing])
     assert result.exit_code == 1
-    assert json.loads(result.stdout)["error"]["code"] == "collateral-missing"
+    assert json.loads(result.stdout)["error"]["code"] == "collateral-not-held"
 
 
 @pytest.mark.parametrize("options", [["--at", "soon"], ["--unknown"], ["--proof-only", "--policy", "policy.json"]])

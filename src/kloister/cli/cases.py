@@ -1,0 +1,75 @@
+"""What `kloister verify` judges: evidence alone, or a bundle that brings collateral, policy and time of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from kloister import clock
+from kloister.cli.console import say
+from kloister.errors import Malformed
+from kloister.services.appraisal import parse_policy
+from kloister.services.appraisal.recognise import MAX_SIZE as MAX_EVIDENCE
+from kloister.services.collateral.bundle import Bundle, collateral_document, is_bundle
+from kloister.services.collateral.model import instant
+from kloister.trust.policy.appraisal import AppraisalPolicy
+from kloister.trust.verifier import Collateral
+
+DEFAULT_POLICY = '{"simulated": "allow"}'  # whoever names a simulator's root admits it; none is there by default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Evidence, and by what it is judged.
+
+    Attributes:
+        evidence: in whatever form.
+        collateral: a bundle's own.
+        policy: its text; None: only whether it is genuine.
+        at: the time of judgement.
+    """
+
+    evidence: bytes = field(repr=False)
+    collateral: Collateral | None = field(default=None, repr=False)
+    policy: str | None
+    at: datetime
+
+    @classmethod
+    def of(cls, data: bytes, *, policy: str | None, proof_only: bool, at: datetime | None) -> Self:
+        """Options over what a bundle brings over defaults. Raises `Malformed`: `evidence-bundle-*`, `collateral-*`."""
+        bundle = Bundle.parse(data) if is_bundle(data) else None
+        own: Any = bundle.policy if bundle else DEFAULT_POLICY
+        chosen = None if proof_only else policy or own
+        if bundle is None:
+            if len(data) > MAX_EVIDENCE:
+                raise Malformed("evidence-size", f"The evidence has more than {MAX_EVIDENCE} bytes; none has.")
+            return cls(evidence=data, policy=chosen, at=(at or clock.now()).replace(microsecond=0))
+        say(
+            f"This is a bundle: judged at {'the given time' if at else 'its own time'} {instant(at or bundle.at)}"
+            f" by {'the given policy' if policy else 'its own policy' if chosen else 'no policy'}."
+        )
+        documents = Collateral.from_json(bundle.collateral)
+        return cls(evidence=bundle.evidence, collateral=documents, policy=chosen, at=at or bundle.at)
+
+    def parsed_policy(self, path: Path | None) -> AppraisalPolicy | None:
+        """The policy; an error in one that was given names its file."""
+        from kloister.cli.words import read_from
+
+        if self.policy is None:
+            return None
+        if path is None:
+            return parse_policy(self.policy.encode())
+        with read_from(path, "It is one object in JSON or YAML; the default is {}."):
+            return parse_policy(self.policy.encode())
+
+    def write(self, path: Path | None, collateral: Collateral) -> None:
+        """Write the bundle that judges the same again, if it is wanted."""
+        from kloister.serve.state import write_atomic
+
+        if path is None:
+            return
+        documents = collateral_document(collateral)
+        bundle = Bundle(evidence=self.evidence, collateral=documents, policy=self.policy, at=self.at)
+        write_atomic(path, bundle.build(), 0o644)

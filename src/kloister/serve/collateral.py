@@ -1,0 +1,52 @@
+"""Collateral for commands and services, composed: sources, transport, cache."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from kloister import clock, entropy
+from kloister.errors import Misconfigured
+from kloister.services.collateral import CachedSource, Clock, Freshness
+from kloister.services.collateral.backoff import Backoff
+from kloister.services.collateral.fetcher import Fetcher
+from kloister.services.collateral.settings import Settings
+from kloister.services.collateral.source import Cache
+from kloister.services.collateral.store import Store
+from kloister.services.collateral.transport import HttpTransport
+from kloister.trust.verifier import Root
+
+CLOCK = Clock(now=clock.now, monotonic=clock.monotonic, sleep=time.sleep)
+
+
+def open_source(settings: Settings, roots: Sequence[Root], *, offline: bool = False) -> CachedSource:
+    """Collateral that is fetched where it is not held; only what is held where `offline`.
+
+    Raises:
+        Misconfigured: `source-ca`.
+    """
+    freshness = Freshness(patience=settings.timeout, background=settings.background)
+    if offline:
+        freshness = replace(freshness, hard=None, fresh=timedelta.max)  # its own validity is the only limit
+    fetcher = None if offline else _fetcher(settings)
+    cache = Cache(fetcher, Store(settings.cache, entropy.identifier), CLOCK, freshness)
+    return CachedSource(cache, roots, CLOCK)
+
+
+def _fetcher(settings: Settings) -> Fetcher:
+    allowed = frozenset(endpoint for source in settings.sources for endpoint in source.endpoints)
+    transport = HttpTransport(allowed, _tls(settings), clock.monotonic)
+    return Fetcher(settings.sources, transport, Backoff(entropy.draw), CLOCK)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    """The machine's roots, or the named CA alone."""
+    try:
+        return ssl.create_default_context(cafile=settings.ca)
+    except (OSError, ssl.SSLError):
+        raise Misconfigured(
+            "source-ca", f"{settings.ca} cannot be read as certificates in PEM.", "Name the CA of the source."
+        ) from None
