@@ -39,7 +39,7 @@ class Someone:
         if os.geteuid() == 0:
             self._become(base, many=many)
         elif (len(idmap.choose(0, 0).users) > 1) != many:
-            pytest.skip(f"this user has {'no' if many else ''} subordinate ids, and only root can try it otherwise")
+            pytest.skip(f"this user has {'no ' if many else ''}subordinate ids, and only root can try it otherwise")
 
     def _become(self, base: Path, *, many: bool) -> None:
         base.chmod(0o755)

@@ -63,7 +63,7 @@ def k(line: str) -> Step:
     return (*COMMAND, *line.split())
 
 
-LEFT = ("find", "small", "-name", "*.partial-*", "-o", "-name", "*.tmp", "-o", "-name", "*.new")
+LEFT = ("find", "small", "-name", "*.partial-*")
 
 
 def test_import(tmp_path: Path, steps: Steps) -> None:

@@ -197,7 +197,10 @@ class Running:
 
     def until_read(self) -> None:
         """Wait until the probe has taken what it was told."""
+        deadline = time.monotonic() + _PATIENCE
         while struct.unpack("i", fcntl.ioctl(self._stdin, termios.FIONREAD, bytes(4)))[0]:
+            if time.monotonic() > deadline:
+                raise TimeoutError
             time.sleep(0.001)
 
     def hear(self) -> str:
