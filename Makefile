@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.kloister-$(shell cat requirements/dev.txt pyproject.toml .ci/setup 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: setup debian demo test check format lint types imports docs coverage bench requirements clean
+.PHONY: setup debian demo test check format lint types imports docs coverage fuzz bench requirements clean
 
 setup: $(STAMP)
 
@@ -45,11 +45,17 @@ coverage: setup ## branch coverage of the pure rooms, 95 % or more
 # `make test` runs the documents' examples with everything else.
 check: format lint types imports coverage test
 
+FUZZ_SECONDS ?= 20
+fuzz: setup ## every parser for FUZZ_SECONDS each (FUZZ="quote crl" for some), guided by atheris where it has a wheel
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --only-binary :all: -r requirements/fuzz.txt \
+	  || echo "atheris cannot be installed here; mutation is random"
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
+
 bench: setup debian
 	@for b in bench/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 requirements: setup ## recompile the hashed pins
-	@for f in base service dev; do $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url \
+	@for f in base service dev fuzz; do $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --universal --no-header requirements/$$f.in -o requirements/$$f.txt; done
 
 clean:

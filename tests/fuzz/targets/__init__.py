@@ -1,0 +1,10 @@
+"""Every target by its name."""
+
+from __future__ import annotations
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import documents, evidence, images, messages, tees
+
+TARGETS: dict[str, Target] = {
+    one.name: one for room in (evidence, documents, images, messages, tees) for one in room.targets()
+}

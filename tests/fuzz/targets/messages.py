@@ -1,0 +1,98 @@
+"""What comes over a wire or from a person: release messages, the enclave's socket, policies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from kloister.formats.policy import parse_policy
+from kloister.formats.protocol import tee
+from kloister.formats.protocol.frames import Decoder
+from kloister.formats.protocol.release import (
+    Bundle,
+    Challenge,
+    ChallengeRequest,
+    Refusal,
+    ReleaseRequest,
+    Sealed,
+    SecretFile,
+)
+from kloister.formats.wire import canonical_json
+from kloister.services.yaml import load
+from kloister.trust.policy.appraisal import parse_appraisal
+from tests.fuzz.target import Target
+from tests.support.broker import DOCUMENT
+
+_LIMIT = 1 << 20  # bytes of a message
+
+
+class _Message(Protocol):
+    def build(self) -> bytes: ...
+
+
+def targets() -> Iterator[Target]:
+    """Messages and policies."""
+    for name, message in _messages().items():
+        yield Target(name=name, read=type(message).parse, seeds=_one(message), build=lambda value: value.build())
+    yield Target(name="tee-request", read=_tee, seeds=_tee_requests)
+    yield Target(name="release-policy", read=lambda data: parse_policy(load(data, "policy")), seeds=_policies)
+    yield Target(name="appraisal-policy", read=parse_appraisal, seeds=lambda: [json.dumps(_APPRAISAL).encode()])
+
+
+_APPRAISAL: dict[str, Any] = {
+    "tcb": {
+        "accept": ["UpToDate", "SWHardeningNeeded"],
+        "waive": [{"advisory": "INTEL-SA-00615", "until": "2027-01-01", "reason": "not reachable here"}],
+        "minimumDate": "2026-01-01",
+        "minimumEvaluationNumber": 20,
+    },
+    "collateral": {"maximumAge": 30},
+    "simulated": "allow",
+    "sgx": {"mrenclave": "11" * 32, "mrsigner": "22" * 32, "isvprodid": 7, "isvsvn": 3},
+    "tdx": {},
+}
+
+
+def _one(message: _Message) -> Callable[[], list[bytes]]:
+    return lambda: [message.build()]
+
+
+def _messages() -> dict[str, Any]:
+    bundle = Bundle(
+        arguments=("/bin/app", "--serve"),
+        environment={"DB_PASSWORD": "s3cret"},
+        files=(SecretFile("/etc/tls/tls.key", 0o400, 1000, 1000, b"key"),),
+        slots={"LOG_LEVEL": "^(info|debug)$"},
+        keys={"layer": bytes(32)},
+    )
+    names = ("clinic", "inference")
+    return {
+        "challenge-request": ChallengeRequest(*names),
+        "challenge": Challenge(bytes(32), 1 << 31),
+        "release-request": ReleaseRequest(bytes(32), *names, "app", "instance-1", bytes(32), b"quote" * 100),
+        "sealed": Sealed(bytes(range(32)), b"ciphertext"),
+        "refusal": Refusal("id-1", "code", "A text.", "A hint."),
+        "bundle": bundle,
+    }
+
+
+def _tee(data: bytes) -> object:
+    frames = Decoder(_LIMIT, "tee")
+    frames.feed(len(data).to_bytes(4, "big") + data)
+    message = frames.take()
+    return message is None or tee.parse_request(message)
+
+
+def _tee_requests() -> list[bytes]:
+    every = (
+        tee.QuoteRequest(bytes(64)),
+        tee.ReportRequest(bytes(512), bytes(64)),
+        tee.TargetInfoRequest(),
+        tee.KeyRequest(bytes(512)),
+    )
+    return [canonical_json(one.build()) for one in every]
+
+
+def _policies() -> list[bytes]:
+    return [json.dumps(DOCUMENT).encode(), json.dumps(DOCUMENT, indent=1).encode()]
