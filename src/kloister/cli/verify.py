@@ -1,15 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import typer
 
 from kloister.cli.broker import standard_input
 from kloister.cli.cases import Case
 from kloister.cli.console import JsonFlag, guarded
+from kloister.cli.endorsement import ChainOption, CrlOption, VekOption, is_snp, read_endorsement
 from kloister.cli.sources import (
     CacheOption,
     Choice,
@@ -28,13 +30,13 @@ from kloister.services.appraisal import (
     parse_root,
     parse_time,
 )
-from kloister.services.appraisal.inputs import MAX_COLLATERAL
+from kloister.services.appraisal.inputs import MAX_COLLATERAL, parse_any_root
 from kloister.services.appraisal.peer import server_certificate
-from kloister.services.appraisal.whatif import Question, of_server, what_if
+from kloister.services.appraisal.whatif import Question, Row, of_server, what_if
 from kloister.services.collateral.bundle import MAX_SIZE as MAX_BUNDLE
 from kloister.services.collateral.ports import Provided
 from kloister.trust.policy.appraisal import MAX_SIZE as MAX_POLICY
-from kloister.trust.verifier import INTEL_ROOT, Collateral, Root
+from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Collateral, Root
 
 _MAX_ROOT = 64 * 1024  # bytes of a certificate file
 _SERVER = "https://"
@@ -53,7 +55,8 @@ def verify(
         list[str],
         typer.Argument(
             metavar="THING...",
-            help="Quote (raw, hexadecimal, base64), RA-TLS certificate, KBS evidence, https://HOST:PORT; - is stdin.",
+            help="Quote or SNP report (raw, hexadecimal, base64), Azure's HCL blob, RA-TLS certificate, KBS evidence, "
+            "https://HOST:PORT; - is stdin.",
         ),
     ],
     *,
@@ -65,7 +68,7 @@ def verify(
     ] = None,
     root: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Trust this root (DER or PEM) instead of Intel's; may be repeated."),
+        typer.Option(metavar="FILE", help="Trust this root (DER or PEM) instead of the makers'; may be repeated."),
     ] = None,
     at: Annotated[
         datetime | None,
@@ -89,6 +92,9 @@ def verify(
         Path | None,
         typer.Option("--bundle-out", metavar="FILE", help="Write evidence, collateral, policy and time as one bundle."),
     ] = None,
+    vek: VekOption = None,
+    chain: ChainOption = None,
+    crl: CrlOption = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which levels were matched, what is short, and what to update.")
     ] = False,
@@ -129,6 +135,8 @@ def verify(
 
       kloister verify quote.bin --collateral c.json --explain --what-if-collateral early.json --what-if-at 2027-01-01
 
+      kloister verify report.bin --vek vcek.der --chain cert_chain.pem
+
       kloister verify https://service.example:8443 --collateral c.json --policy wanted.yaml
 
       kloister verify --batch quotes/ more.ndjson --collateral c.json --json
@@ -157,6 +165,14 @@ def verify(
         offline=offline,
     )
     case = Case.of(_evidence(thing), policy=_policy_text(policy), proof_only=proof_only, at=at)
+    manner = Manner(as_json=as_json, explain=explain, proof_only=proof_only, show_identifiers=show_identifiers)
+    if is_snp(case.evidence):
+        if bundle_out is not None:
+            raise typer.BadParameter("--bundle-out keeps quotes with their collateral; an SNP report has none.")
+        ours = [_any_root(each) for each in root or ()] or AMD_ROOTS
+        asked = Question(case.evidence, ours, case.parsed_policy(policy), read_endorsement(vek, chain, crl))
+        _finish(what_if(asked, None, case.at, (), what_if_at or ()), manner)
+        return
     roots = [_root(each) for each in root or ()] or [INTEL_ROOT]
     documents, provided = _documents(collateral, case, choice, roots)
     others = [(str(path), _collateral(path)) for path in what_if_collateral or ()]
@@ -165,16 +181,19 @@ def verify(
     case.write(bundle_out, documents)
     if thing.startswith(_SERVER):
         rows = of_server(rows)
-    manner = Manner(as_json=as_json, explain=explain, proof_only=proof_only, show_identifiers=show_identifiers)
-    show(rows, manner, {"collateral": provided.as_json()} if provided else {})
-    if not rows[0].appraisal.accepted:
-        raise typer.Exit(1)
+    _finish(rows, manner, {"collateral": provided.as_json()} if provided else {})
 
 
 def _only(things: list[str]) -> str:
     if len(things) > 1:
         raise typer.BadParameter("Several things are judged with --batch.")
     return things[0]
+
+
+def _finish(rows: Sequence[Row], manner: Manner, more: Mapping[str, Any] = MappingProxyType({})) -> None:
+    show(rows, manner, more)
+    if not rows[0].appraisal.accepted:
+        raise typer.Exit(1)
 
 
 def _evidence(thing: str) -> bytes:
@@ -198,6 +217,12 @@ def _collateral(path: Path) -> Collateral:
     data = _read(path, MAX_COLLATERAL, "collateral")
     with read_from(path, "It is one JSON document, as `kloister simulator collateral` writes it."):
         return parse_collateral(data)
+
+
+def _any_root(path: Path) -> Root | AmdRoot:
+    data = _read(path, _MAX_ROOT, "root")
+    with read_from(path, "A root is one certificate, DER or PEM."):
+        return parse_any_root(data)
 
 
 def _root(path: Path) -> Root:

@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 _SIMULATED = "This platform is SIMULATED: the evidence proves nothing about hardware."
-_MEASURED = ("mrenclave", "mrsigner", "mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "report_data")  # a person reads these
+# what a person reads
+_MEASURED = (
+    "mrenclave",
+    "mrsigner",
+    "mrtd",
+    "rtmr0",
+    "rtmr1",
+    "rtmr2",
+    "rtmr3",
+    "measurement",
+    "host_data",
+    "report_data",
+)
+_REPORTED = "reported_tcb_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +98,20 @@ def _lines(appraisal: Appraisal) -> list[tuple[str, str]]:
         ("fmspc", appraisal.fmspc),
         *((name, str(claims[name])) for name in _MEASURED if name in claims),
         ("isv", f"product {claims['isvprodid']}, version {claims['isvsvn']}" if "isvsvn" in claims else None),
+        ("product", f"{claims['product']}, key {claims['signing_key']}" if "product" in claims else None),
+        ("tcb", ", ".join(_levels(claims))),
+        ("vmpl", str(claims["vmpl"]) if "vmpl" in claims else None),
+        ("chip id", claims.get("chip_id")),
         ("debug", "yes" if claims.get("debug") else None),
         ("simulated", "yes" if appraisal.simulated else None),
     ]
-    return [(name, value) for name, value in lines if value]
+    return [(name, str(value)) for name, value in lines if value]
+
+
+def _levels(claims: Mapping[str, str | int | bool]) -> list[str]:
+    """The patch levels that a chip of AMD reports."""
+    found = {name.removeprefix(_REPORTED): level for name, level in claims.items() if name.startswith(_REPORTED)}
+    return [f"{name} {level}" for name, level in found.items()]
 
 
 def print_explanation(explanation: Explanation) -> None:

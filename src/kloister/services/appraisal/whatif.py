@@ -12,7 +12,7 @@ from kloister.formats.dcap import QeIdentity, TcbInfo
 from kloister.formats.pki import Crl
 from kloister.services.appraisal.service import Appraisal, appraise
 from kloister.trust.policy.appraisal import AppraisalPolicy
-from kloister.trust.verifier import Collateral, Root
+from kloister.trust.verifier import AmdRoot, Collateral, Root, SnpEndorsement
 
 SERVER = "ra-tls-server"  # the kind of evidence that a server showed
 GIVEN = "given"  # the collateral of the question itself
@@ -79,17 +79,18 @@ class Question:
     """Evidence and how it is judged, but for collateral and time."""
 
     data: bytes
-    roots: Sequence[Root]
+    roots: Sequence[Root | AmdRoot]
     policy: AppraisalPolicy | None
+    endorsement: SnpEndorsement | None = None  # of an SNP report, which has no collateral
 
-    def ask(self, collateral: Collateral, at: datetime) -> Appraisal:
+    def ask(self, collateral: Collateral | None, at: datetime) -> Appraisal:
         """The appraisal with this collateral at this time."""
-        return appraise(self.data, collateral, self.roots, at, self.policy)
+        return appraise(self.data, collateral, self.roots, at, self.policy, endorsement=self.endorsement)
 
 
 def what_if(
     question: Question,
-    given: Collateral,
+    given: Collateral | None,
     at: datetime,
     others: Sequence[tuple[str, Collateral]] = (),
     times: Sequence[datetime] = (),
@@ -98,17 +99,21 @@ def what_if(
 
     Args:
         question: the evidence, roots and policy.
-        given: the collateral of the first row.
+        given: the collateral of the first row; none for an SNP report.
         at: its time, aware.
         others: names and collateral to try, for instance `early`, or of another evaluation number.
         times: instants to try, aware, with the given collateral and with every other.
     """
     now = question.ask(given, at)
-    first = Row(GIVEN, at, _number(given), now, _expiry(now))
+    first = Row(GIVEN, at, _number(given) if given else None, now, _expiry(now))
     rows = [first]
     for name, collateral in others:
         rows.append(_with_collateral(question, first, name, collateral))
     for time in times:
+        if given is None:
+            found = question.ask(None, time)
+            rows.append(Row(GIVEN, time, None, found, found.reason.text if found.reason else ""))
+            continue
         for name, collateral in ((GIVEN, given), *others):
             rows.append(_at_time(question, first, name, collateral, time))
     return tuple(rows)
