@@ -13,11 +13,14 @@ import typer
 from kloister.cli.console import say
 from kloister.cli.words import options
 from kloister.errors import KloisterError
-from kloister.services.appraisal.recognise import identify, unwrap
+from kloister.formats.snp import HclBlob, SnpReport
+from kloister.services.appraisal.recognise import Kind, identify, unwrap
+from kloister.services.collateral.kds import ProvidedEndorsement
 from kloister.services.collateral.model import Held, Update, Wanted, instant
 from kloister.services.collateral.ports import Provided
 from kloister.services.collateral.settings import CA, CACHE, Settings
 from kloister.services.collateral.wanted import wanted_by
+from kloister.trust.amd_root import AmdRoot
 from kloister.trust.verifier import Root
 
 SourceOption = Annotated[
@@ -25,7 +28,7 @@ SourceOption = Annotated[
     typer.Option(
         "--source",
         metavar="SOURCE",
-        help="pcs, thim, or KIND+URL (pccs+https://HOST:PORT); repeated: asked in this order "
+        help="pcs, thim, kds, or KIND+URL (pccs+https://HOST:PORT); repeated: asked in this order "
         "[default: $KLOISTER_COLLATERAL_SOURCES, else pcs].",
     ),
 ]
@@ -95,6 +98,15 @@ class Choice:
             if held.stale is not None:
                 say(f"{held.item.key.label} is of {instant(held.item.fetched)}: {_first(held)}")
         return provided
+
+    def fetch_endorsement(self, evidence: bytes, roots: Sequence[AmdRoot]) -> ProvidedEndorsement:
+        """What vouches for an SNP report, or an Azure blob with one. Raises as `AmdSource.endorsement`."""
+        from kloister.serve.collateral import open_amd_source
+
+        kind, data = identify(evidence)
+        report = HclBlob.parse(data).report if kind is Kind.AZURE_HCL else data
+        source = open_amd_source(self.settings(), roots, offline=self.offline)
+        return source.endorsement(SnpReport.parse(report))
 
 
 def _first(held: Held) -> str:

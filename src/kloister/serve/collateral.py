@@ -12,11 +12,14 @@ from kloister import clock, entropy
 from kloister.errors import Misconfigured
 from kloister.services.collateral import CachedSource, Clock, Freshness
 from kloister.services.collateral.backoff import Backoff
+from kloister.services.collateral.dialects import Source
 from kloister.services.collateral.fetcher import Fetcher
+from kloister.services.collateral.kds import AmdSource
 from kloister.services.collateral.settings import Settings
 from kloister.services.collateral.source import Cache
 from kloister.services.collateral.store import Store
 from kloister.services.collateral.transport import HttpTransport
+from kloister.trust.amd_root import AmdRoot
 from kloister.trust.verifier import Root
 
 CLOCK = Clock(now=clock.now, monotonic=clock.monotonic, sleep=time.sleep)
@@ -28,18 +31,26 @@ def open_source(settings: Settings, roots: Sequence[Root], *, offline: bool = Fa
     Raises:
         Misconfigured: `source-ca`.
     """
+    return CachedSource(_cache(settings, settings.sources, offline=offline), roots, CLOCK)
+
+
+def open_amd_source(settings: Settings, roots: Sequence[AmdRoot], *, offline: bool = False) -> AmdSource:
+    """The same for SNP reports, by AMD's service. Raises `Misconfigured`: `source-ca`."""
+    return AmdSource(_cache(settings, settings.kds, offline=offline), roots)
+
+
+def _cache(settings: Settings, sources: Sequence[Source], *, offline: bool) -> Cache:
     freshness = Freshness(patience=settings.timeout, background=settings.background)
     if offline:
         freshness = replace(freshness, hard=None, fresh=timedelta.max)  # its own validity is the only limit
-    fetcher = None if offline else _fetcher(settings)
-    cache = Cache(fetcher, Store(settings.cache, entropy.identifier), CLOCK, freshness)
-    return CachedSource(cache, roots, CLOCK)
+    fetcher = None if offline else _fetcher(settings, sources)
+    return Cache(fetcher, Store(settings.cache, entropy.identifier), CLOCK, freshness)
 
 
-def _fetcher(settings: Settings) -> Fetcher:
-    allowed = frozenset(endpoint for source in settings.sources for endpoint in source.endpoints)
+def _fetcher(settings: Settings, sources: Sequence[Source]) -> Fetcher:
+    allowed = frozenset(endpoint for source in sources for endpoint in source.endpoints)
     transport = HttpTransport(allowed, _tls(settings), clock.monotonic)
-    return Fetcher(settings.sources, transport, Backoff(entropy.draw), CLOCK)
+    return Fetcher(sources, transport, Backoff(entropy.draw), CLOCK)
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

@@ -58,6 +58,15 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "The quote carries no PCK certificate, so its platform family is not known.",
         "Give the collateral, with the platform's PCK certificate chain in it, by --collateral.",
     ),
+    "collateral-vlek": Reason(
+        "The report was signed by a VLEK, which AMD hands to cloud providers only.", "Give --vek and --chain."
+    ),
+    "collateral-chip-masked": Reason(
+        "The report's CHIP_ID is masked, so nobody can say which certificate is its.", "Give --vek and --chain."
+    ),
+    "collateral-product": Reason(
+        "The report does not say of which product line it is, or of one that is not known.", "Give --vek and --chain."
+    ),
     "collateral-other": Reason("A source sent another document than the one asked for.", _ANSWER),
     "collateral-timeout": Reason("The time to wait for collateral is 0 to 600 seconds.", "Try 20."),
     "collateral-update": Reason("This is no baseline.", "Say standard or early."),

@@ -179,7 +179,7 @@ def source_of(text: str, headers: Mapping[str, str] | None = None) -> IntelSourc
         raise Misconfigured(
             "source-url",
             f"{kind[:32]!a} is no kind of source.",
-            "Kinds are pcs, pccs and thim: pccs+https://HOST:PORT.",
+            "Kinds are pcs, pccs, thim and kds.",
         )
     base, version = _split_version((url or defaults[kind]).rstrip("/"))
     Endpoint.of(base)

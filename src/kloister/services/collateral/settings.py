@@ -9,6 +9,7 @@ from typing import Self
 
 from kloister.errors import Misconfigured
 from kloister.services.collateral.dialects import IntelSource, SourceKind, source_of
+from kloister.services.collateral.kds import KdsSource, kds_of
 from kloister.services.collateral.model import Update
 
 SOURCES = "KLOISTER_COLLATERAL_SOURCES"  # separated by blanks
@@ -27,6 +28,7 @@ class Settings:
     """Sources in order, where to keep what they send, and how long to wait for them."""
 
     sources: tuple[IntelSource, ...]
+    kds: tuple[KdsSource, ...] = (KdsSource(),)
     cache: Path
     ca: Path | None = None
     timeout: float = DEFAULT_TIMEOUT
@@ -50,8 +52,11 @@ class Settings:
             Misconfigured: `source-url`, `source-plain`, `collateral-timeout`, `collateral-update`.
         """
         given_ca = environment.get(CA)
+        texts = list(sources or environment.get(SOURCES, "").split())
+        amd = [text for text in texts if text.partition("+")[0] == SourceKind.KDS]
         return cls(
-            sources=_sources(sources or environment.get(SOURCES, "").split() or ["pcs"], environment.get(API_KEY)),
+            sources=_sources([text for text in texts if text not in amd] or ["pcs"], environment.get(API_KEY)),
+            kds=tuple(kds_of(text) for text in amd) or (KdsSource(),),
             cache=cache or _cache(environment),
             ca=ca or (Path(given_ca) if given_ca else None),
             timeout=_timeout(environment) if timeout is None else _checked(timeout),

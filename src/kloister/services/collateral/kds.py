@@ -1,0 +1,236 @@
+"""AMD's key distribution service: the certificate of a chip's key, its issuers, and the list of what they revoked.
+
+KDS answers about one request in ten seconds, so certificates are kept for ever; only the list is asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from kloister.errors import Misused, Unavailable, Unverified
+from kloister.formats.snp import (
+    AmdCertificate,
+    AmdCrl,
+    Product,
+    SigningKey,
+    SnpReport,
+    Tcb,
+    VekExtensions,
+    check_pss,
+    parse_certificates,
+)
+from kloister.services.collateral.dialects import SourceKind
+from kloister.services.collateral.model import Held, Item, Key, Kind, Window, anchor_of
+from kloister.services.collateral.source import Cache
+from kloister.services.collateral.transport import Answer, Endpoint, Request
+from kloister.trust.amd_root import AmdRoot
+from kloister.trust.verifier.chain import check_period
+from kloister.trust.verifier.endorsement import SnpEndorsement, endorsed_key
+
+KDS = "https://kdsintf.amd.com"
+_HWID_TURIN = 8  # bytes of CHIP_ID that name a chip from Turin on (AMD 57230)
+_LIMIT = 256 * 1024  # bytes of an answer; a chain has 5 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class KdsSource:
+    """AMD's service, or a proxy that answers as it does.
+
+    Attributes:
+        base: scheme, host and port.
+    """
+
+    base: str = KDS
+
+    @property
+    def name(self) -> str:
+        """`kds HOST:PORT`."""
+        return f"{SourceKind.KDS} {Endpoint.of(self.base).name}"
+
+    @property
+    def endpoints(self) -> frozenset[Endpoint]:
+        """Itself."""
+        return frozenset({Endpoint.of(self.base)})
+
+    def request(self, key: Key) -> Request | None:
+        """See `Source.request`. The chip's identifier is in the path, and therefore in no error."""
+        line = f"{self.base}/vcek/v1/{key.get('product')}"
+        if key.kind is Kind.AMD_CHAIN:
+            return Request(f"{line}/cert_chain", limit=_LIMIT)
+        if key.kind is Kind.AMD_CRL:
+            return Request(f"{line}/crl", limit=_LIMIT)
+        if key.kind is Kind.VCEK:
+            return Request(f"{line}/{key.get('chip')}?{_levels(key)}", limit=_LIMIT)
+        return None
+
+    def read(self, _key: Key, answer: Answer) -> tuple[bytes, str]:
+        """See `Source.read`. DER or PEM; what it is, admission tells."""
+        return answer.body, ""
+
+
+def kds_of(text: str) -> KdsSource:
+    """`kds`, or `kds+URL` for a proxy. Raises `Misconfigured`: `source-url`, `source-plain`."""
+    source = KdsSource(text.partition("+")[2].rstrip("/") or KDS)
+    Endpoint.of(source.base)
+    return source
+
+
+def _levels(key: Key) -> str:
+    """The query of the patch levels, two decimal digits at least."""
+    tcb = Tcb.parse(bytes.fromhex(key.get("tcb")), Product(key.get("product")))
+    levels = {"blSPL": tcb.bootloader, "teeSPL": tcb.tee, "snpSPL": tcb.snp, "ucodeSPL": tcb.microcode}
+    if tcb.fmc is not None:
+        levels = {"fmcSPL": tcb.fmc, **levels}
+    return "&".join(f"{name}={level:02}" for name, level in levels.items())
+
+
+@dataclass(frozen=True, slots=True)
+class AmdAdmission:
+    """Judges AMD's documents.
+
+    Attributes:
+        roots: who may vouch.
+        chain, crl: the issuers and the list, verified, for the certificate of a chip.
+    """
+
+    roots: Sequence[AmdRoot]
+    chain: bytes = b""
+    crl: bytes | None = None
+
+    def admit(self, item: Item, at: datetime) -> Window:
+        """How long the item is valid, if it is genuine and valid at `at`.
+
+        Raises:
+            Malformed, Unverified: with the codes of `trust/verifier`, or `collateral-other`.
+        """
+        if item.key.kind is Kind.AMD_CHAIN:
+            return self._chain(item, at)
+        if item.key.kind is Kind.AMD_CRL:
+            return self._crl(item, at)
+        if item.key.kind is Kind.VCEK:
+            return self._vcek(item, at)
+        raise Misused("item-kind", f"{item.key.kind} is not one of AMD's documents.")
+
+    def _root(self, item: Item) -> AmdRoot:
+        for root in self.roots:
+            if root.product == item.key.get("product"):
+                return root
+        raise Unverified("root-untrusted", f"No root of {item.key.get('product')} is trusted here.")
+
+    def _chain(self, item: Item, at: datetime) -> Window:
+        root = self._root(item)
+        certificates = parse_certificates(item.body, "ask-chain")
+        issuers = [one for one in certificates if one.subject != root.subject]
+        if not issuers or not all(root.matches(one) for one in certificates if one not in issuers):
+            raise Unverified("root-untrusted", "The chain ends at a root that is not trusted here.")
+        for issuer in issuers:
+            _check_issuer(issuer, root)
+        for one in certificates:
+            check_period(one.not_before, one.not_after, at, "ask", "certificate")
+        return Window(max(one.not_before for one in certificates), min(one.not_after for one in certificates))
+
+    def _crl(self, item: Item, at: datetime) -> Window:
+        root, crl = self._root(item), AmdCrl.parse(item.body)
+        if crl.issuer != root.subject:
+            raise Unverified("ark-crl-issuer", "The revocation list was issued by another than the ARK.")
+        crl.check_signed_by(root.key, "ark-crl-signature")
+        check_period(crl.this_update, crl.next_update, at, "ark-crl", "revocation list")
+        return Window(crl.this_update, crl.next_update)
+
+    def _vcek(self, item: Item, at: datetime) -> Window:
+        endorsed = endorsed_key(SnpEndorsement(vek=item.body, chain=self.chain, crl=self.crl), self.roots)
+        endorsed.check_periods(at)
+        _check_chip(endorsed.extensions, item.key)
+        vek = parse_certificates(item.body, "vek")[0]
+        return Window(vek.not_before, vek.not_after)
+
+
+def _check_issuer(issuer: AmdCertificate, root: AmdRoot) -> None:
+    if issuer.issuer != root.subject:
+        raise Unverified("ask-issuer", "The chain holds a certificate that the root did not issue.")
+    check_pss(root.key, issuer.signature, issuer.tbs, "ask-signature", f'the certificate "{issuer.common_name}"')
+
+
+def _check_chip(extensions: VekExtensions, key: Key) -> None:
+    """What is kept for ever must be for this chip at these levels."""
+    product = Product(key.get("product"))
+    hwid = extensions.hwid or b""
+    others = extensions.differences(bytes.fromhex(key.get("tcb")), product)
+    if hwid.hex() != key.get("chip") or extensions.product != product or others:
+        raise Unverified("collateral-other", f"The certificate is not the one that was asked for ({key.label}).")
+
+
+@dataclass(frozen=True, slots=True)
+class ProvidedEndorsement:
+    """An endorsement with its provenance."""
+
+    endorsement: SnpEndorsement
+    items: tuple[Held, ...]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Where every part comes from."""
+        return [held.as_json() for held in self.items]
+
+
+class AmdSource:
+    """Endorsements of SNP reports, over a cache. May be shared by threads.
+
+    Args:
+        cache: where documents are held, and how they are fetched.
+        roots: who may vouch for them.
+    """
+
+    def __init__(self, cache: Cache, roots: Sequence[AmdRoot]) -> None:
+        if not roots:
+            raise Misused("roots-missing", "Without a root nothing can be admitted.")
+        self._cache = cache
+        self._roots = tuple(roots)
+        self._anchor = anchor_of(root.fingerprint for root in roots)
+
+    def endorsement(self, report: SnpReport, product: Product | None = None) -> ProvidedEndorsement:
+        """What vouches for the key that signed a report.
+
+        Args:
+            report: not verified; a lie in it leads to certificates that its verification then refuses.
+            product: for reports of version 2, which do not say it.
+
+        Raises:
+            Unavailable: `collateral-vlek`, `collateral-chip-masked`, `collateral-product`, and as
+                `CollateralSource.collateral`.
+            Unverified: `collateral-refused`.
+        """
+        key = self._vcek(report, product)
+        deadline, line = self._cache.deadline(), key.get("product")
+        alone = AmdAdmission(self._roots)
+        keys = [Key.of(kind, product=line).under(self._anchor) for kind in (Kind.AMD_CHAIN, Kind.AMD_CRL)]
+        chain = self._cache.get(keys[0], alone.admit, deadline, for_ever=True)
+        crl = self._cache.get(keys[1], alone.admit, deadline)
+        admission = replace(alone, chain=chain.item.body, crl=crl.item.body)
+        vek = self._cache.get(key.under(self._anchor), admission.admit, deadline, for_ever=True)
+        endorsement = SnpEndorsement(vek=vek.item.body, chain=chain.item.body, crl=crl.item.body)
+        return ProvidedEndorsement(endorsement, (vek, chain, crl))
+
+    def _vcek(self, report: SnpReport, product: Product | None) -> Key:
+        if report.flags.signing_key != SigningKey.VCEK:
+            raise Unavailable(
+                "collateral-vlek",
+                "The report was not signed by a chip's own key (VCEK), and AMD's service has no others.",
+                "Take the VLEK's certificate from the host, where the report came from: --vek and --chain.",
+            )
+        if not any(report.chip_id):
+            raise Unavailable(
+                "collateral-chip-masked",
+                "The report's CHIP_ID is masked, so nobody can say which certificate is its.",
+                "Take the certificate from the host: --vek and --chain.",
+            )
+        cpuid = report.cpuid
+        line = product if cpuid is None else Product.of_cpuid(cpuid.family, cpuid.model)
+        if line is None:
+            raise Unavailable(
+                "collateral-product", "The report does not say of which product line it is.", "Name the product line."
+            )
+        chip = report.chip_id[:_HWID_TURIN] if line is Product.TURIN else report.chip_id
+        return Key.of(Kind.VCEK, product=str(line), chip=chip.hex(), tcb=report.reported_tcb.hex())
