@@ -13,14 +13,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from kloister.errors import KloisterError, Malformed, Misconfigured, Unavailable
+from kloister.errors import KloisterError, Malformed, Unavailable
 from kloister.formats.wire import load_json
 from kloister.services.appraisal.batch_items import MAX_LINE, Item
-from kloister.services.appraisal.inputs import MAX_COLLATERAL, parse_collateral, parse_policy, parse_root, parse_time
+from kloister.services.appraisal.inputs import (
+    MAX_COLLATERAL,
+    parse_any_root,
+    parse_collateral,
+    parse_policy,
+    parse_time,
+)
 from kloister.services.appraisal.recognise import MAX_SIZE
 from kloister.services.appraisal.service import OPERATOR_NAMED, Appraisal, appraise
 from kloister.trust.policy.appraisal import AppraisalPolicy
-from kloister.trust.verifier import INTEL_ROOT, Collateral, Root, VerifierCache
+from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Collateral, Root, SnpEndorsement, VerifierCache
 
 CHUNK = 64  # items that travel to a worker together
 _AHEAD = 3  # chunks per worker that wait or run: bounds the memory, and keeps every worker busy
@@ -54,7 +60,7 @@ class Setup:
     """How everything is judged, as plain bytes, which travel to other processes.
 
     Attributes:
-        roots: certificates, DER or PEM; none: Intel's.
+        roots: certificates, DER or PEM; none: Intel's and AMD's.
         policy: an appraisal policy; None: the defaults.
         proof_only: no policy at all.
         collateral: JSON, for items that have none of their own.
@@ -105,7 +111,7 @@ class _Worker:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._roots: list[Root] = [parse_root(each) for each in setup.roots] or [INTEL_ROOT]
+        self._roots: list[Root | AmdRoot] = [parse_any_root(each) for each in setup.roots] or [INTEL_ROOT, *AMD_ROOTS]
         self._policy = _policy(setup)
         self._cache = VerifierCache()
         self._given = None if setup.collateral is None else parse_collateral(setup.collateral)
@@ -143,13 +149,11 @@ class _Worker:
         else:
             data = _read(item.path or "", MAX_SIZE)
             collateral = self._own(item.collateral) or collateral
-        if collateral is None:
-            raise Misconfigured(
-                "collateral-missing",
-                "There is no collateral for this evidence.",
-                "Give --collateral, a collateral.json beside the file, or the member collateral in the line.",
-            )
-        return appraise(data, collateral, self._roots, at, self._policy, self._cache)
+        vouched = None
+        if item.endorsement is not None:
+            vek, chain = (_read(each, MAX_SIZE) for each in item.endorsement)
+            vouched = SnpEndorsement(vek=vek, chain=chain)
+        return appraise(data, collateral, self._roots, at, self._policy, self._cache, vouched)
 
     def _own(self, named: str | dict[str, Any] | None) -> Collateral | None:
         """An item's own collateral, by path or as an object; the last ones are kept."""

@@ -10,9 +10,10 @@ from typing import BinaryIO
 
 MAX_LINE = 4 * 1024 * 1024  # bytes of one line: evidence of the largest size with its collateral beside it
 COLLATERAL = "collateral.json"  # in a directory: the collateral of the evidence beside it
+ENDORSEMENT = ("vek.der", "ask_ark.pem")  # the same of an SNP report: the certificates of its key
 _EVIDENCE = {".bin", ".dat", ".quote", ".report", ".hex", ".b64", ".base64", ".pem", ".der", ".crt", ".jwt"}
 _LINES = {".ndjson", ".jsonl"}
-_NOT_EVIDENCE = {"root.der", "vek.der", "ask_ark.pem", "vcek.der", "vlek.der"}
+_NOT_EVIDENCE = {"root.der", "vcek.der", "vlek.der", *ENDORSEMENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Item:
         path: the file with the evidence, None for a line.
         line: the line, None for a file.
         collateral: the file with its collateral, None where the line or the batch has it.
+        endorsement: of an SNP report: the files with its key's certificate and the chain.
         failed: what was wrong already in reading, for instance a line that is too long.
     """
 
@@ -31,6 +33,7 @@ class Item:
     path: str | None = None
     line: bytes | None = field(default=None, repr=False)
     collateral: str | None = None
+    endorsement: tuple[str, str] | None = None
     failed: str = ""
 
 
@@ -38,7 +41,7 @@ def items(paths: Sequence[str], standard_input: BinaryIO | None = None) -> Itera
     """Everything under the paths: directories in the order of names, `-` is standard input, lines of JSON.
 
     In a directory, files with an extension of evidence or of lines are taken, and `collateral.json` belongs to the
-    files beside it; a file that is named itself is taken whatever its name.
+    files beside it, as `vek.der` and `ask_ark.pem` do; a file that is named itself is taken whatever its name.
     """
     for path in paths:
         if path == "-" and standard_input is not None:
@@ -66,8 +69,14 @@ def _file(path: str) -> Iterator[Item]:
         except OSError as error:
             yield Item(path, failed=error.strerror or "it cannot be read")
         return
-    beside = Path(path).parent / COLLATERAL
-    yield Item(path, path=path, collateral=str(beside) if beside.is_file() else None)
+    folder = Path(path).parent
+    beside, vek, chain = folder / COLLATERAL, folder / ENDORSEMENT[0], folder / ENDORSEMENT[1]
+    yield Item(
+        path,
+        path=path,
+        collateral=str(beside) if beside.is_file() else None,
+        endorsement=(str(vek), str(chain)) if vek.is_file() and chain.is_file() else None,
+    )
 
 
 def _lines(name: str, file: BinaryIO) -> Iterator[Item]:

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from kloister.services.appraisal.batch import CHUNK, Row, Setup, Summary, judge_
 from kloister.services.appraisal.batch_items import Item, items
 from kloister.simulator.documents import TcbStage
 from tests.support.evidence import NOW, Forge, code_of
+from tests.support.paths import vectors
 
 FORGE = Forge()
 QUOTE = base64.b64encode(FORGE.quote()).decode()
@@ -120,6 +122,19 @@ def test_directories_are_walked_in_order_with_the_collateral_beside(tmp_path: Pa
     ]
     (missing,) = judged(items([str(tmp_path / "missing.ndjson")]))
     assert missing.reason == "batch-unreadable"
+
+
+def test_the_vectors_give_their_verdicts_with_what_lies_beside_them() -> None:
+    folder = vectors("evidence", "snp")
+    genuine: dict[str, bool] = {}
+    for year in (2025, 2026):  # at one of the two every key's certificate is valid
+        setup = replace(SETUP, roots=(), at=datetime(year, 6, 1, tzinfo=UTC))
+        for row in judged(items([str(folder)]), setup):
+            assert row.tee == "snp"
+            name = f"snp/{Path(row.source).parent.name}"
+            genuine[name] = genuine.get(name, False) or row.genuine
+    entries = json.loads(vectors("evidence", "index.json").read_text())
+    assert genuine == {each["set"]: each["verdict"] == "accept" for each in entries if each["kind"] == "snp"}
 
 
 def test_several_processes_give_the_same_rows_in_the_same_order() -> None:
