@@ -6,7 +6,7 @@ import hmac
 import os
 import stat
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 
 from kloister.errors import Denied, Malformed
 from kloister.formats.enclave.launch import MAX_DOCUMENT as MAX_LAUNCH
@@ -24,6 +24,7 @@ class Pack:
     """What the sandbox is filled from.
 
     Attributes:
+        first_code: SHA-256 of the file that the first process is executed from, as the manifest measures it.
         tree: bytes of the measured tree, verified.
         launch_bytes: bytes of the launch document, verified.
         launch: the same, parsed.
@@ -34,6 +35,7 @@ class Pack:
         private_tree: descriptor of the encrypted tree of the private entries; not verified.
     """
 
+    first_code: bytes
     tree: bytes
     launch_bytes: bytes
     launch: LaunchDocument
@@ -55,10 +57,14 @@ class Pack:
 
         Raises:
             Malformed: `pack-file` (missing or no regular file), `pack-size`, `manifest-*`, `launch-*`,
-                `tree-unmeasured`, `launch-unmeasured`.
+                `first-code-unmeasured`, `tree-unmeasured`, `launch-unmeasured`.
             Denied: `tree-changed`, `launch-changed`, `layer-changed` (an encrypted layer has another digest).
         """
-        trusted = {file.uri: file.sha256 for file in Manifest.parse(manifest).trusted_files}
+        parsed = Manifest.parse(manifest)
+        trusted = {file.uri: file.sha256 for file in parsed.trusted_files}
+        first_code = parsed.loader_entrypoint.sha256
+        if first_code is None:
+            raise _unmeasured("first-code", "first code")
         tree = _read(directory, "enclave/tree", MAX_TREE)
         _require(tree, trusted.get(f"{_MEASURED}tree"), "tree")
         document = _read(directory, "enclave/launch.json", MAX_LAUNCH)
@@ -66,6 +72,7 @@ class Pack:
         launch = LaunchDocument.parse(document)
         digests = [layer.digest.removeprefix("sha256:") for layer in launch.private.layers] if launch.private else []
         return cls(
+            first_code=first_code,
             tree=tree,
             launch_bytes=document,
             launch=launch,
@@ -76,10 +83,34 @@ class Pack:
             private_tree=_open(directory, "enclave/private.tree") if launch.private else None,
         )
 
+    def require_first_code(self, pal: int) -> None:
+        """Refuse a file to execute whose every byte is not measured.
+
+        MRENCLAVE covers the segments that are loaded. What else the kernel reads of an ELF file is covered by this hash
+        alone: an interpreter that its headers name would run in the place of the measured entry.
+
+        Args:
+            pal: descriptor of the file, which nobody can change any more.
+
+        Raises:
+            Denied: `first-code-changed`.
+        """
+        with os.fdopen(os.dup(pal), "rb", 0) as file:
+            file.seek(0)
+            digest = file_digest(file, "sha256").digest()
+            file.seek(0)
+        if not hmac.compare_digest(digest, self.first_code):
+            text = "The file of the enclave's first code is not the one that was measured."
+            raise Denied("first-code-changed", text, _REBUILD)
+
+
+def _unmeasured(code: str, name: str) -> Malformed:
+    return Malformed(f"{code}-unmeasured", f"The manifest does not measure the {name}.", "Convert the image again.")
+
 
 def _require(document: bytes, measured: bytes | None, name: str) -> None:
     if measured is None:
-        raise Malformed(f"{name}-unmeasured", f"The manifest does not measure the {name} document.")
+        raise _unmeasured(name, f"{name} document")
     if not hmac.compare_digest(sha256(document).digest(), measured):
         raise Denied(f"{name}-changed", f"The {name} document is not the one that was measured.", _REBUILD)
 

@@ -69,6 +69,7 @@ class Blueprint:
             Malformed, Denied: of the pack; Denied: `mount-unknown`; Misconfigured: `image-needs-more-users`.
         """
         pack = Pack.open(descriptors.pack, request.manifest)
+        pack.require_first_code(descriptors.pal)
         user = pack.launch.image.user
         ids = idmap.choose(user.uid, user.gid)
         if not ids.holds(user.uid, user.gid) or (ids.single and user.groups):

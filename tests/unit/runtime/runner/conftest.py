@@ -34,10 +34,15 @@ def start(spawner: Spawning, first: bytes, tmp_path: Path) -> Iterator[Start]:
     running: list[Running] = []
 
     def begin(
-        *, mounts: Mapping[str, Path] | None = None, output: Sequence[int] = (), pal: bytes = first, **pack: Any
+        *,
+        measured_first: bytes = b"",
+        mounts: Mapping[str, Path] | None = None,
+        output: Sequence[int] = (),
+        pal: bytes = first,
+        **pack: Any,
     ) -> Running:
         directory = tmp_path / f"pack{len(running)}"
-        manifest = PackMaker(directory, **pack).make()
+        manifest = PackMaker(directory, first=measured_first or pal, **pack).make()
         running.append(spawner.start(directory, manifest, pal, tmp_path / "attestation", mounts, output))
         return running[-1]
 

@@ -95,6 +95,7 @@ class PackMaker:
     launch: LaunchDocument = LAUNCH
     private: Mapping[str, bytes] = field(default_factory=dict)
     private_tree: bytes = b""
+    first: bytes = b""
 
     def make(self) -> bytes:
         """Write it; the manifest's bytes."""
@@ -111,17 +112,17 @@ class PackMaker:
         (self.directory / "observed.tree").write_bytes(Tree.of(entry for entry, _ in seen).build())
         ordered = sorted(seen, key=lambda pair: pair[0].path)
         (self.directory / "contents").write_bytes(b"".join(data for entry, data in ordered if entry.kind is Kind.FILE))
-        return manifest(tree, documents["launch.json"])
+        return manifest(tree, documents["launch.json"], self.first)
 
 
-def manifest(tree: bytes, launch: bytes) -> bytes:
-    """A manifest that measures the two documents."""
+def manifest(tree: bytes, launch: bytes, first: bytes = b"") -> bytes:
+    """A manifest that measures the two documents and the first code."""
     uri = "file:/.kloister/enclave/"
     trusted = [
         {"uri": f"{uri}tree", "sha256": sha256(tree).hexdigest()},
         {"uri": f"{uri}launch.json", "sha256": sha256(launch).hexdigest()},
     ]
-    loader = {"uri": "file:/.kloister/runtime/ld.so", "sha256": "00" * 32}
+    loader = {"uri": "file:/.kloister/runtime/ld.so", "sha256": sha256(first).hexdigest()}
     return Manifest.of(
         {
             "libos": {"entrypoint": "/.kloister/runtime/ld.so"},
@@ -193,7 +194,7 @@ class Running:
     def tell(self, line: str) -> None:
         """A command without an answer."""
         self.settle()
-        self._stdin.write(line.encode() + b"\n")
+        self._stdin.write(os.fsencode(line) + b"\n")
 
     def until_read(self) -> None:
         """Wait until the probe has taken what it was told."""

@@ -44,7 +44,7 @@ def spawner() -> Iterator[Spawning]:
 @pytest.fixture
 def running(spawner: Spawning, first: bytes, tmp_path: Path) -> Iterator[Running]:
     with listening(tmp_path / "attestation"):
-        manifest = PackMaker(tmp_path / "pack").make()
+        manifest = PackMaker(tmp_path / "pack", first=first).make()
         sandbox = spawner.start(tmp_path / "pack", manifest, first, tmp_path / "attestation")
         assert sandbox.ask("daemon") == "forked"  # a process of its own session, as a server makes
         sandbox.settle()
@@ -96,7 +96,7 @@ def test_the_spawner_is_killed(watched: dict[str, int], spawner: Spawning) -> No
 def test_the_daemon_is_killed(first: bytes, tmp_path: Path) -> None:
     """The test forks a daemon that starts a sandbox and is then killed, so that nothing can clean up after itself."""
     reading, writing = os.pipe()
-    manifest = PackMaker(tmp_path / "pack").make()
+    manifest = PackMaker(tmp_path / "pack", first=first).make()
     with listening(tmp_path / "attestation"):
         daemon = os.fork()
         if daemon == 0:
@@ -118,7 +118,7 @@ def test_the_daemon_is_killed(first: bytes, tmp_path: Path) -> None:
 
 def test_a_refusal(spawner: Spawning, first: bytes, tmp_path: Path) -> None:
     with listening(tmp_path / "attestation"):
-        manifest = PackMaker(tmp_path / "pack").make()
+        manifest = PackMaker(tmp_path / "pack", first=first).make()
         (tmp_path / "pack" / "contents").write_bytes(b"")
         refused = spawner.start(tmp_path / "pack", manifest, first, tmp_path / "attestation")
         assert refused.last()["code"] == "contents-size"
@@ -130,7 +130,7 @@ def test_a_refusal(spawner: Spawning, first: bytes, tmp_path: Path) -> None:
 
 def test_mounts_and_files_of_the_host_are_as_before(spawner: Spawning, first: bytes, tmp_path: Path) -> None:
     with listening(tmp_path / "attestation"):
-        manifest = PackMaker(tmp_path / "pack").make()
+        manifest = PackMaker(tmp_path / "pack", first=first).make()
         before = Path("/proc/self/mountinfo").read_text(), sorted(tmp_path.rglob("*"))
         for line in ("exit 0", "raise 9"):
             sandbox = spawner.start(tmp_path / "pack", manifest, first, tmp_path / "attestation")
@@ -144,7 +144,7 @@ def test_mounts_and_files_of_the_host_are_as_before(spawner: Spawning, first: by
 def test_a_malformed_request_ends_only_itself(spawner: Spawning, first: bytes, tmp_path: Path) -> None:
     send(spawner.sock, {"op": "stop"})
     with listening(tmp_path / "attestation"):
-        manifest = PackMaker(tmp_path / "pack").make()
+        manifest = PackMaker(tmp_path / "pack", first=first).make()
         sandbox = spawner.start(tmp_path / "pack", manifest, first, tmp_path / "attestation")
         assert sandbox.ask("ids") == "2 1 0 0"
 
@@ -158,7 +158,7 @@ def _waits_for_the_daemon(sandbox: Running) -> None:
 def test_nothing_happens_before_the_daemon_knows_the_sandbox(spawner: Spawning, first: bytes, tmp_path: Path) -> None:
     """The init hides its memory soon after, and a daemon that is not root could not look at its namespaces then."""
     with listening(tmp_path / "attestation"):
-        manifest = PackMaker(tmp_path / "pack").make()
+        manifest = PackMaker(tmp_path / "pack", first=first).make()
         sandbox = spawner.start(tmp_path / "pack", manifest, first, tmp_path / "attestation", go=False)
         _waits_for_the_daemon(sandbox)
         send(sandbox.channel, GO)
@@ -167,7 +167,7 @@ def test_nothing_happens_before_the_daemon_knows_the_sandbox(spawner: Spawning, 
 
 def test_the_daemon_does_not_want_the_sandbox(spawner: Spawning, first: bytes, tmp_path: Path) -> None:
     with listening(tmp_path / "attestation"):
-        manifest = PackMaker(tmp_path / "pack").make()
+        manifest = PackMaker(tmp_path / "pack", first=first).make()
         for words in ([], [{"op": "stop"}]):
             sandbox = spawner.start(tmp_path / "pack", manifest, first, tmp_path / "attestation", go=False)
             _waits_for_the_daemon(sandbox)

@@ -73,6 +73,13 @@ def test_contents_that_are_not_what_the_pack_says(start: Start, path: str) -> No
     assert path in last["text"]
 
 
+def test_a_first_code_whose_whole_file_is_not_the_measured_one(start: Start, first: bytes) -> None:
+    """MRENCLAVE covers the loaded segments only; bytes behind them could name another interpreter."""
+    assert start().ask("ids")
+    last = start(pal=first + b"\0", measured_first=first).last()
+    assert (last["event"], last["code"]) == ("refused", "first-code-changed")
+
+
 @pytest.mark.parametrize("size", [0, 3, 10_000])
 def test_contents_of_another_length(start: Start, size: int) -> None:
     lying = [(e, bytes(size)) if e.path == b"/data/seed" else (e, d) for e, d in ROOT]
@@ -126,6 +133,8 @@ def test_documents_that_are_not_measured_are_refused(maker: PackMaker) -> None:
     assert _open(maker, measured) == ""
     assert _open(maker, measured.replace(b"enclave/tree", b"enclave/TREE")) == "tree-unmeasured"
     assert _open(maker, measured.replace(b"launch.json", b"LAUNCH.json")) == "launch-unmeasured"
+    unnamed = measured.replace(b"sha256 = ", b"other = ", 1)
+    assert _open(maker, unnamed) == "first-code-unmeasured"
 
 
 @pytest.mark.parametrize("name", ["observed.tree", "contents", "enclave/tree", "enclave/launch.json"])

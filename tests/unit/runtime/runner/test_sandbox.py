@@ -116,7 +116,7 @@ def test_descriptors_that_were_left_open_go_no_further(first: bytes, tmp_path: P
     os.dup2(writing, 200, inheritable=True)
     try:
         with spawning() as started, listening(tmp_path / "attestation"):
-            manifest = PackMaker(tmp_path / "pack").make()
+            manifest = PackMaker(tmp_path / "pack", first=first).make()
             running = started.start(tmp_path / "pack", manifest, first, tmp_path / "attestation")
             assert running.ask("link /proc/self/fd/200") == "none"
             os.close(200)

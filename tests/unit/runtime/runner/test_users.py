@@ -50,7 +50,7 @@ def _ordinary(tmp_path: Path, first: bytes, subordinate: str, **pack: object) ->
     for name in ("subuid", "subgid"):
         if not Path(f"/etc/{name}").exists():
             pytest.skip(f"/etc/{name} does not exist")
-    manifest = PackMaker(tmp_path / "pack", **pack).make()  # type: ignore[arg-type]
+    manifest = PackMaker(tmp_path / "pack", first=first, **pack).make()  # type: ignore[arg-type]
     with listening(tmp_path / "attestation"), spawning(_as_nobody(subordinate, tmp_path)) as started:
         yield started.start(tmp_path / "pack", manifest, first, tmp_path / "attestation")
 
