@@ -61,7 +61,8 @@ def _prepare(blueprint: Blueprint, init_socket: int) -> int:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # secrets in memory must not reach a disk
     os.umask(0o022)
-    process.keep_capabilities(CAPABILITIES)
+    # whoever is not root inside has none after execve and can drop none: what it could ever gain is dropped here
+    process.keep_capabilities(CAPABILITIES if blueprint.ids.uid == 0 else frozenset())
     given = blueprint.descriptors
     pal = fcntl.fcntl(given.pal, fcntl.F_DUPFD_CLOEXEC, _ABOVE)
     wanted = {0: given.stdin, 1: given.stdout, 2: given.stderr, ENCLAVE: given.enclave, INIT: init_socket}
