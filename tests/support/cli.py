@@ -164,4 +164,4 @@ def processes_of(state: Path) -> list[int]:
 def partials(*folders: Path) -> list[str]:
     """What a killed or failed command has left half-written anywhere below these folders."""
     everything = [path for folder in folders for path in folder.rglob("*")]
-    return sorted(str(path) for path in everything if ".partial-" in path.name or path.name.endswith((".tmp", ".new")))
+    return sorted(str(path) for path in everything if ".partial-" in path.name)

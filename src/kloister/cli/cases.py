@@ -66,10 +66,10 @@ class Case:
 
     def write(self, path: Path | None, collateral: Collateral) -> None:
         """Write the bundle that judges the same again, if it is wanted."""
-        from kloister.serve.state import write_atomic
+        from kloister import files
 
         if path is None:
             return
         documents = collateral_document(collateral)
         bundle = Bundle(evidence=self.evidence, collateral=documents, policy=self.policy, at=self.at)
-        write_atomic(path, bundle.build(), 0o644)
+        files.replace(path, bundle.build(), mode=None)

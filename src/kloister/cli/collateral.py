@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kloister import clock
+from kloister import clock, files
 from kloister.cli.console import JsonFlag, guarded, print_json, say
 from kloister.cli.sources import (
     CacheOption,
@@ -62,7 +62,6 @@ def export(
     Example:  kloister collateral export --for quote.bin --out collateral.pack
     """
     from kloister.serve.collateral import open_source
-    from kloister.serve.state import write_atomic
 
     choice = Choice(
         sources=source,
@@ -76,7 +75,7 @@ def export(
     for each in quote or ():
         choice.fetch(_read(each, MAX_EVIDENCE), roots)
     held = open_source(choice.settings(), roots, offline=True).held()
-    write_atomic(out, Pack(clock.now(), tuple(held)).build(), 0o644)
+    files.replace(out, Pack(clock.now(), tuple(held)).build(), mode=None)
     if as_json:
         print_json({"file": str(out), "items": [one.as_json() for one in held]})
     else:

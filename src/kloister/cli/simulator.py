@@ -30,9 +30,9 @@ def _open(state: Path | None) -> Any:
 
 
 def _write(path: Path, data: bytes, what: str, *, as_json: bool) -> None:
-    from kloister.serve.state import write_atomic
+    from kloister import files
 
-    write_atomic(path, data, 0o644)
+    files.replace(path, data, mode=None)
     if as_json:
         print_json({"file": str(path), "bytes": len(data)})
     else:
@@ -61,8 +61,11 @@ def status(state: StateOption = None, *, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(figures)
         return
+    nodes = figures.pop("nodes", [])
     for name, value in figures.items():
         print(f"{name}: {value}")
+    for number, node in enumerate(nodes):
+        print(f"node {number}: package {node['package']}, {node['epcUsed']} of {node['epcTotal']} bytes of EPC used")
 
 
 @simulator_app.command()

@@ -82,7 +82,6 @@ def run(root: Path, address: str, remote: Remote | None = None) -> None:
     )
     directory = _private(State(root).broker)
     with _lock(directory), contextlib.ExitStack() as opened:
-        _clear(directory)
         asyncio.run(_Broker(State(root), address, remote, opened).serve())
 
 
@@ -168,12 +167,6 @@ def _private(directory: Path) -> Path:
         raise Misconfigured("state-owner", f"{directory} belongs to another user.", "Choose another with --state.")
     directory.chmod(0o700)
     return directory
-
-
-def _clear(directory: Path) -> None:
-    """Remove what a killed broker left half-written; nobody else writes here while we hold the lock."""
-    for left in directory.glob(".*.tmp"):
-        left.unlink(missing_ok=True)
 
 
 def _lock(directory: Path) -> IO[bytes]:

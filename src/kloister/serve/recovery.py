@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kloister.serve.state import write_atomic
+from kloister import files
 from kloister.simulator.recovery import Recovery
 from kloister.tee.simulated.store import Store
 
@@ -34,4 +34,4 @@ def read_recovery(directory: Path) -> Recovery:
 
 def write_recovery(directory: Path, recovery: Recovery) -> None:
     """Set it. A running daemon, which may be another user, reads it at the next question: it holds no secret."""
-    write_atomic(directory / _NAME, recovery.build(), 0o644)
+    files.replace(directory / _NAME, recovery.build(), files.PUBLIC)

@@ -9,12 +9,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from kloister import clock
+from kloister import clock, files
 from kloister.client.admin import AdminClient
 from kloister.errors import KloisterError, Malformed, Misconfigured
 from kloister.serve.looking import Stack, look
 from kloister.serve.processes import Process, start
-from kloister.serve.state import DEFAULT_ADDRESS, State, write_atomic
+from kloister.serve.state import DEFAULT_ADDRESS, State
 from kloister.services.broker.listeners import bind_tcp
 from kloister.tee.simulated.client import PlatformClient
 
@@ -148,7 +148,7 @@ def _remember(state: State, platform: Process | None, broker: Process | None, ad
         "broker": broker.as_json() if broker else None,
         "address": address,
     }
-    write_atomic(state.stack, json.dumps(document, indent=2).encode())
+    files.replace(state.stack, json.dumps(document, indent=2).encode())
 
 
 def _free_address() -> str:

@@ -1,9 +1,8 @@
-"""Where the embedded stack keeps what it must not lose, and how its small documents are written."""
+"""Where the embedded stack keeps what it must not lose."""
 
 from __future__ import annotations
 
 import fcntl
-import glob
 import json
 import os
 from collections.abc import Iterator
@@ -99,33 +98,6 @@ class State:
             yield
         finally:
             os.close(lock)
-
-
-def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write under a temporary name, fsync, rename, fsync the directory: never half a file."""
-    _sweep(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _sweep(path: Path) -> None:
-    """Remove what a killed process left half-written beside `path`."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        pid = left.name.split(".")[-2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            left.unlink(missing_ok=True)
 
 
 def read_document(path: Path) -> dict[str, Any]:

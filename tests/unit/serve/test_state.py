@@ -9,7 +9,7 @@ import pytest
 
 from kloister.errors import Malformed
 from kloister.serve.processes import Process
-from kloister.serve.state import State, read_document, write_atomic
+from kloister.serve.state import State, read_document
 
 
 def test_the_state_is_private(tmp_path: Path) -> None:
@@ -21,17 +21,6 @@ def test_the_state_is_private(tmp_path: Path) -> None:
 def test_the_default_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert State.at(None).root == tmp_path / "kloister"
-
-
-def test_a_write_replaces_the_whole_file_or_nothing(tmp_path: Path) -> None:
-    target = tmp_path / "document"
-    write_atomic(target, b"one")
-    write_atomic(target, b"two", 0o644)
-    assert target.read_bytes() == b"two"
-    with pytest.raises(TypeError):
-        write_atomic(target, "not bytes")  # type: ignore[arg-type]
-    assert target.read_bytes() == b"two"
-    assert [path.name for path in tmp_path.iterdir()] == ["document"]
 
 
 def test_a_damaged_stack_document_is_said(tmp_path: Path) -> None:

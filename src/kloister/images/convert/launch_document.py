@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterable
 
 from kloister.errors import Misconfigured
-from kloister.formats.enclave.launch import Image, LaunchDocument, Private
+from kloister.formats.enclave.launch import Image, LaunchDocument, Private, may_be_shared
 from kloister.formats.enclave.tree import Kind
 from kloister.formats.oci.config import Execution
 from kloister.images.convert.options import ConvertOptions
@@ -94,6 +94,13 @@ def _mounts(options: ConvertOptions, root: MergedRoot) -> dict[str, str]:
     mounts = {name: _place(path, root, "convert-mount") for name, path in sorted(options.mounts.items())}
     if len(set(mounts.values())) != len(mounts):
         raise Misconfigured("convert-mount", "Two mounts have the same place.", "Give each mount its own.")
+    for path in mounts.values():
+        if not may_be_shared(path):
+            raise Misconfigured(
+                "convert-mount",
+                f"{path} cannot be a mount: the host would choose code or settings that run before the application.",
+                "Name a directory that holds the application's data only.",
+            )
     return mounts
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kloister import files
 from kloister.errors import Malformed
 from kloister.formats.wire import canonical_json, load_json, unhex
 from kloister.images.convert.options import Conversion
-from kloister.images.encrypt.key_cache import write_private
 from kloister.images.sources.reference import parse_reference
-from kloister.images.staging import disk_errors, replace_file
+from kloister.images.staging import disk_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class Sidecars:
         """
         with disk_errors(self.policy):
             self.policy.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self.policy, conversion.policy.encode("utf-8"))
+            files.replace(self.policy, conversion.policy.encode("utf-8"), mode=None)
             if not conversion.secrets:
                 self.keys.unlink(missing_ok=True)  # of an earlier conversion of the same name
                 return (self.policy,)
-            write_private(self.keys, keys_document(conversion, policy))
+            files.replace(self.keys, keys_document(conversion, policy))
         return (self.policy, self.keys)
 
 

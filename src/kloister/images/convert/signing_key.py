@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from kloister import files
 from kloister.errors import Misconfigured
-from kloister.images.encrypt.key_cache import write_private
 
 _BITS = 3072
 _EXPONENT = 3
@@ -34,7 +34,7 @@ def make_signing_key(path: Path) -> RSAPrivateKey:
     if path.exists():
         raise Misconfigured("signing-key-exists", f"{path} exists already.", "Use it with --key, or name another file.")
     key = rsa.generate_private_key(_EXPONENT, _BITS)
-    write_private(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    files.replace(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return key
 
 

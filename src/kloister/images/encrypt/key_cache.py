@@ -21,11 +21,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from kloister import entropy
+from kloister import entropy, files
 from kloister.errors import Malformed, Misconfigured
 from kloister.formats.enclave.private import SECRET_SIZE
 from kloister.formats.wire import canonical_json, load_json
-from kloister.images.staging import replace_file
 
 _MAGIC: Final = b"kloister-keys/1\n"
 _NONCE: Final = 12  # bytes
@@ -110,12 +109,7 @@ class KeyCache:
         plain = canonical_json({name: base64.b64encode(secret).decode() for name, secret in secrets.items()})
         nonce = entropy.draw(_NONCE)
         data = _MAGIC + nonce + AESGCM(self._key).encrypt(nonce, plain, _MAGIC)
-        write_private(self._path, data)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read: beside its place, flushed, renamed."""
-    replace_file(path, data, 0o600)
+        files.replace(self._path, data)
 
 
 def _sealing_key(signing_key: RSAPrivateKey) -> bytes:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from kloister import files
 from kloister.errors import Misconfigured
 from kloister.formats.oci import mediatypes
 from kloister.formats.oci.config import ImageConfig
@@ -21,7 +22,7 @@ from kloister.formats.oci.manifest import Manifest
 from kloister.formats.oci.tar import BLOCK, END, TarHeader, TarKind, build_header
 from kloister.images.layers.stream import checked
 from kloister.images.sources.reference import Transport, parse_reference
-from kloister.images.staging import disk_errors, replace_file, staging, sync_file
+from kloister.images.staging import disk_errors, staging
 
 _CHUNK = 1 << 20
 
@@ -121,7 +122,7 @@ class LayoutWriter:
             target.mkdir(parents=True, exist_ok=True)
             for blob in sorted(self._blobs.iterdir()):
                 blob.replace(target / blob.name)
-            sync_file(target)
+            files.sync(target)
             self._write_index(self._path, _index_of(self._path))
 
     def _appeared(self) -> bool:
@@ -131,14 +132,14 @@ class LayoutWriter:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return False  # another writer made the layout meanwhile: put ours into it
             raise
-        sync_file(self._path.parent)
+        files.sync(self._path.parent)
         return True
 
     def _write_index(self, directory: Path, index: Index) -> None:
         for descriptor in self._tags:
             index = index.with_tag(descriptor)
-        replace_file(directory / "oci-layout", LAYOUT)
-        replace_file(directory / "index.json", index.build())  # last: it makes the rest count
+        files.replace(directory / "oci-layout", LAYOUT, mode=None)
+        files.replace(directory / "index.json", index.build(), mode=None)  # last: it makes the rest count
 
 
 def _index_of(path: Path) -> Index:
@@ -183,7 +184,7 @@ def open_destination(ref: str) -> Iterator[tuple[LayoutWriter, str]]:
         archive = staged / "archive"
         with archive.open("xb") as file:
             _pack(staged / "layout", file)
-        sync_file(archive)
+        files.sync(archive)
         archive.replace(reference.path)
 
 

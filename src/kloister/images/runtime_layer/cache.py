@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from kloister.errors import Malformed, Misconfigured
 from kloister.images.runtime_layer import build as builder
 from kloister.images.runtime_layer.layer import MAX_COMPRESSED, RuntimeLayer, digest_of
+from kloister.images.staging import staging
 
 _MAX_INDEX = 4 << 20  # bytes: some hundred paths
 
@@ -70,15 +70,12 @@ def _make(parent: Path, place: Path) -> RuntimeLayer:
         place / "ld.so",
     )  # fmt: skip
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=parent, prefix=".new-"))
-    try:
+    with staging(place) as scratch:
         (scratch / "layer.tar.gz").write_bytes(built.blob)
         (scratch / "ld.so").write_bytes(built.loader)
         index = {"layer": layer.as_json(), "inputs": _stamps(list(built.inputs))}
         (scratch / "index.json").write_text(json.dumps(index), "utf-8")
         _swap(scratch, place)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return layer
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from kloister import files
 from kloister.errors import Misconfigured
 from kloister.services.broker import certificates
 from kloister.services.broker.certificates import Key
@@ -47,7 +48,7 @@ def root_key(directory: Path, draw: Callable[[int], bytes]) -> bytes:
                 f"{path} is gone, and the secrets in broker.db cannot be read without it.",
                 "Restore it, or move broker.db away to begin anew without its secrets.",
             )
-        write_private(path, draw(ROOT_SIZE))
+        files.replace(path, draw(ROOT_SIZE))
     key = read_private(path)
     if len(key) != ROOT_SIZE:
         raise Misconfigured("root-key-damaged", f"{path} has {len(key)} bytes, not {ROOT_SIZE}.", "Restore it.")
@@ -64,8 +65,8 @@ def authority(directory: Path, name: str, common_name: str, now: datetime, draw:
     if not certificate_path.exists():  # written last: without it nobody has seen the key
         key = certificates.new_key()
         certificate = certificates.issue_ca(common_name, key, now, draw(16))
-        write_private(key_path, certificates.key_pem(key))
-        write_private(certificate_path, certificates.pem(certificate))
+        files.replace(key_path, certificates.key_pem(key))
+        files.replace(certificate_path, certificates.pem(certificate))
     if not key_path.exists():
         raise Misconfigured("key-missing", f"{key_path} is gone, but {certificate_path} is there.", "Restore it.")
     return Authority(
@@ -87,12 +88,12 @@ def leaf(
     """
     certificate_path, key_path = directory / f"{name}.pem", directory / f"{name}.key"
     if not key_path.exists():
-        write_private(key_path, certificates.key_pem(certificates.new_key()))
+        files.replace(key_path, certificates.key_pem(certificates.new_key()))
     key = certificates.load_key(read_private(key_path))
     if certificate_path.exists() and _usable(read_private(certificate_path), key, issuer, names, now):
         return False
     certificate = certificates.issue_leaf(names[0], names, key, issuer.pair, now, draw(16))
-    write_private(certificate_path, certificates.pem(certificate) + certificates.pem(issuer.certificate))
+    files.replace(certificate_path, certificates.pem(certificate) + certificates.pem(issuer.certificate))
     return True
 
 
@@ -111,25 +112,6 @@ def _usable(pem: bytes, key: Key, issuer: Authority, names: Sequence[str], now: 
     present = {str(one.value) for one in found}
     fresh = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - certificates.RENEW_BEFORE
     return fresh and present >= set(names) and certificate.public_key() == key.public_key()
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file of mode 0600 so that it is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_private(path: Path) -> bytes:

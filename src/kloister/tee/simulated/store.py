@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kloister import files
 from kloister.errors import Malformed, Misconfigured
 
 _SECRET_LIMIT = 64 * 1024  # bytes; fuses are a few keys, an author's key is one
-_UNFINISHED = ".new"  # a secret that is being written; a killed daemon may leave one
 _BACKLOG = 64  # connections that wait to be accepted
 
 
@@ -72,7 +72,7 @@ class Store:
         try:
             with contextlib.suppress(FileNotFoundError):
                 return self._read(name)
-            self._write(name, make())
+            files.replace(self._here / name, make())
             return self._read(name)
         except OSError as error:
             raise _unusable(self.path, error) from None
@@ -100,7 +100,7 @@ class Store:
         before = os.umask(0o177)  # no moment at which others could connect
         try:
             # By way of the descriptor: a path may be longer than the 107 bytes that sun_path takes (unix(7)).
-            listener.bind(f"/proc/self/fd/{self.directory}/{name}")
+            listener.bind(str(self._here / name))
             os.chmod(name, mode, dir_fd=self.directory)
             listener.listen(_BACKLOG)
         except OSError as error:
@@ -143,10 +143,14 @@ class Store:
         os.close(self.lock)
         os.close(self.directory)
 
+    @property
+    def _here(self) -> Path:
+        """The directory by way of its descriptor: those above it may be closed to the user that the daemon became."""
+        return Path(f"/proc/self/fd/{self.directory}")
+
     def _clear(self) -> None:
-        for name in os.listdir(self.directory):  # noqa: PTH208 (pathlib lists no descriptors)
-            if name == "control.sock" or name.endswith(_UNFINISHED):
-                os.unlink(name, dir_fd=self.directory)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink("control.sock", dir_fd=self.directory)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree("run", dir_fd=self.directory)
         os.mkdir("run", 0o700, dir_fd=self.directory)
@@ -161,15 +165,6 @@ class Store:
                 "Restore it from a copy, or begin with a new --state DIR.",
             )
         return data
-
-    def _write(self, name: str, data: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        with os.fdopen(os.open(name + _UNFINISHED, flags, 0o600, dir_fd=self.directory), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(name + _UNFINISHED, name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
-        os.fsync(self.directory)
 
 
 def _unusable(path: Path, error: OSError) -> Misconfigured:
