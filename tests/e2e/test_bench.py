@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, vectors
 
 pytestmark = pytest.mark.e2e
 
@@ -50,3 +50,15 @@ def test_redis_is_compared_with_itself_outside(tmp_path: Path) -> None:
         assert figures["ratio"]["median"] == pytest.approx(expected, abs=0.01)
         low, high = figures["interval95"]
         assert low <= figures["ratio"]["median"] <= high
+
+
+def test_the_verifier_is_compared_with_dcap_qvl(tmp_path: Path) -> None:
+    vectors("evidence", "index.json")
+    pytest.importorskip("dcap_qvl")
+    result = _result(tmp_path, "verify.py", "--blocks", "3", "--calls", "3")
+    assert set(result["sets"]) == {"SGX v3", "TDX v4"}
+    for found in result["sets"].values():
+        samples = {row: min(values) for row, values in found["samples"].items()}
+        assert samples["one P-256 verification"] < samples["warm, QE seen"] < samples["warm"] < samples["cold"]
+        assert found["ratios"]["warm, QE seen"]["median"] > 1
+        assert set(found["shareOfBound"]) == {"cold", "warm", "warm, QE seen"}

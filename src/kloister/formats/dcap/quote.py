@@ -20,6 +20,7 @@ HEADER_SIZE = 48
 SGX_BODY_SIZE = 384
 INTEL_QE_VENDOR_ID = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 KEY_TYPE_P256 = 2
+_WHAT, _TAIL = "quote", "quote-authentication"  # the first parts of reason codes
 _V3, _V4, _V5 = 3, 4, 5
 _HEADER = struct.Struct("<HHIHH16s20s")
 _KEYS = struct.Struct("<64s64s")  # signature, attestation key
@@ -77,8 +78,8 @@ class Header:
     def parse(cls, data: bytes) -> Self:
         """Read 48 bytes. Raises `Malformed`: `quote-truncated`, `quote-trailing`."""
         if len(data) != HEADER_SIZE:
-            code = "quote-truncated" if len(data) < HEADER_SIZE else "quote-trailing"
-            raise Malformed(code, f"A quote's header has {HEADER_SIZE} bytes, not {len(data)}.")
+            end = "truncated" if len(data) < HEADER_SIZE else "trailing"
+            raise Malformed(f"{_WHAT}-{end}", f"A quote's header has {HEADER_SIZE} bytes, not {len(data)}.")
         version, key_type, tee_type, qe_svn, pce_svn, vendor, user_data = _HEADER.unpack(data)
         return cls(
             version=version,
@@ -102,7 +103,7 @@ _CERTIFICATION_TYPES = {int(each): each for each in CertificationType}
 
 def _truncated(what: str, wanted: int, left: int) -> Malformed:
     text = f"The quote's authentication data ends inside {what}: {wanted} bytes wanted, {left} left."
-    return Malformed("quote-authentication-truncated", text)
+    return Malformed(f"{_TAIL}-truncated", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ class CertificationData:
         if size > left:
             raise _truncated("certification data", size, left)
         if size < left:
-            raise Malformed("quote-authentication-trailing", f"{left - size} bytes follow the certification data.")
+            raise Malformed(f"{_TAIL}-trailing", f"{left - size} bytes follow the certification data.")
         return cls(type=kind, data=data[_CERTIFICATION.size :])
 
     def build(self) -> bytes:
@@ -212,10 +213,12 @@ class Quote:
         body_type, start = _body_type(header, data)
         end = start + _BODY_SIZES[body_type]
         if len(data) < end + _SIZE:
-            raise Malformed("quote-truncated", f"The quote ends inside its body: it has {len(data)} bytes.")
+            raise Malformed(f"{_WHAT}-truncated", f"The quote ends inside its body: it has {len(data)} bytes.")
         last = end + _SIZE + int.from_bytes(data[end : end + _SIZE], "little")
         if len(data) < last:
-            raise Malformed("quote-truncated", f"The quote ends inside its signature data: it has {len(data)} bytes.")
+            raise Malformed(
+                f"{_WHAT}-truncated", f"The quote ends inside its signature data: it has {len(data)} bytes."
+            )
         return cls(
             header=header,
             body_type=body_type,
@@ -266,7 +269,9 @@ def _body_type(header: Header, data: bytes) -> tuple[BodyType, int]:
         return (BodyType.SGX if header.tee_type == TeeType.SGX else BodyType.TD10), HEADER_SIZE
     start = HEADER_SIZE + _DESCRIPTOR.size
     if len(data) < start:
-        raise Malformed("quote-truncated", f"The quote ends inside its body's description: it has {len(data)} bytes.")
+        raise Malformed(
+            f"{_WHAT}-truncated", f"The quote ends inside its body's description: it has {len(data)} bytes."
+        )
     number, size = _DESCRIPTOR.unpack_from(data, HEADER_SIZE)
     body_type = _BODY_TYPES.get(number)
     if body_type is None or size != _BODY_SIZES[body_type]:

@@ -8,6 +8,7 @@ from kloister.errors import Malformed
 from kloister.formats.sgx.attributes import Attributes
 from kloister.formats.wire import Cursor, Writer
 
+_WHAT = "report"
 _BODY = struct.Struct("<16sIB11s16sQQ32s32s32s32s64sHHH42s16s64s")
 
 
@@ -35,12 +36,12 @@ class ReportBody:
     def parse(cls, data: bytes) -> Self:
         """Raises `Malformed` on another size than 384 bytes or reserved bytes that are not zero."""
         if len(data) != cls.SIZE:
-            code = "report-truncated" if len(data) < cls.SIZE else "report-trailing"
-            raise Malformed(code, f"A report's body has {cls.SIZE} bytes, not {len(data)}.")
+            end = "truncated" if len(data) < cls.SIZE else "trailing"
+            raise Malformed(f"{_WHAT}-{end}", f"A report's body has {cls.SIZE} bytes, not {len(data)}.")
         cpusvn, misc, cet, zero1, ext_prod_id, flags, xfrm, mrenclave, *rest = _BODY.unpack(data)
         zero2, mrsigner, zero3, configid, prodid, svn, configsvn, zero4, family, report_data = rest
         if any(zero1) or any(zero2) or any(zero3) or any(zero4):
-            raise Malformed("report-reserved", "Reserved bytes of a report must be zero.")
+            raise Malformed(f"{_WHAT}-reserved", "Reserved bytes of a report must be zero.")
         return cls(
             cpusvn=cpusvn,
             miscselect=misc,

@@ -11,7 +11,7 @@ from _thread import allocate_lock  # a lock starts nothing; `threading`, which c
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -23,7 +23,9 @@ from kloister.trust.evidence import TcbBasis, TcbResult
 from kloister.trust.root import Root
 from kloister.trust.verifier.crl import Revocations
 from kloister.trust.verifier.documents import Documents
-from kloister.trust.verifier.endorsement import EndorsedKey
+
+if TYPE_CHECKING:
+    from kloister.trust.verifier.endorsement import EndorsedKey
 
 Value = TypeVar("Value")
 
