@@ -13,6 +13,9 @@ from kloister.formats.wire import canonical_json, load_json
 VERSION = 1
 MAX_DOCUMENT = 4 << 20  # bytes, as an image's manifest: arguments, environment and a certificate fit many times
 HOST_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+_OWN = ("/.kloister", "/proc", "/sys", "/dev")  # the enclave's own: no mount at, above or below
+_LOADED = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64")  # the same: code that any process loads
+_READ = ("/etc",)  # no mount at or above: ld.so.preload, passwd, nsswitch.conf; below it is the application's affair
 _MAX_ID = 2**32 - 2  # uid and gid: 2^32-1 means "unchanged" to the kernel
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -78,7 +81,8 @@ class LaunchDocument:
 
     Attributes:
         writable: places that become a tmpfs, emptied at each start and seeded from the image's own files there.
-        mounts: name -> place to which the host may bind a directory.
+        host_files: some of `HOST_FILES`: an image must not be shown any other file of the host.
+        mounts: name -> place to which the host may bind a directory; see `may_be_shared`.
         memory: bytes of private memory that files may take.
         broker: None = no secret is asked for.
         private: None = nothing is encrypted.
@@ -105,7 +109,7 @@ class LaunchDocument:
         document = cls(
             image=_image(fields.inner("image")),
             writable=fields.paths("writable"),
-            host_files=fields.paths("hostFiles"),
+            host_files=_host_files(fields),
             mounts=_mounts(fields.take("mounts", dict)),
             memory=fields.number("memory"),
             broker=_broker(fields.optional("broker")),
@@ -137,6 +141,14 @@ class LaunchDocument:
                 "private": _private_json(self.private),
             }
         )
+
+
+def may_be_shared(place: str) -> bool:
+    """Whether the host may bind a directory to `place`: not where it would choose the code that the launcher loads."""
+    above = place.rstrip("/") + "/"
+    if any((own + "/").startswith(above) for own in (*_OWN, *_LOADED, *_READ)):
+        return False
+    return not any(place.startswith(own + "/") for own in (*_OWN, *_LOADED))
 
 
 def _user_json(user: User) -> dict[str, Any]:
@@ -248,6 +260,13 @@ def _is_path(text: str) -> bool:
     return text == "/" or (text.startswith("/") and not {"", ".", ".."} & set(parts[1:]))
 
 
+def _host_files(fields: _Fields) -> tuple[str, ...]:
+    paths = fields.paths("hostFiles")
+    if not set(paths) <= set(HOST_FILES):
+        raise Malformed("launch-field", f"The launch document's host files are not among {', '.join(HOST_FILES)}.")
+    return paths
+
+
 def _image(fields: _Fields) -> Image:
     user = fields.inner("user")
     groups = user.take("groups", list)
@@ -267,6 +286,8 @@ def _mounts(value: dict[str, Any]) -> dict[str, str]:
     for name, path in value.items():
         if not _NAME.fullmatch(name) or not isinstance(path, str) or not _plain(path) or not _is_path(path):
             raise Malformed("launch-field", "The launch document's mounts are not names of absolute paths.")
+        if not may_be_shared(path):
+            raise Malformed("launch-field", f"The launch document has a mount at {path!a}, which no host may choose.")
     return value
 
 

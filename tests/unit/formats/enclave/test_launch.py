@@ -13,6 +13,7 @@ from kloister.formats.enclave.launch import Broker, Image, LaunchDocument, Priva
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 parts = st.text("abcXYZ .é", min_size=1, max_size=5).filter(lambda part: part not in (".", ".."))
 paths = st.lists(parts, max_size=3).map(lambda items: "/" + "/".join(items))
+places = paths.filter(lambda path: path != "/")
 ids = st.integers(0, 2**32 - 2)
 digests = st.binary(min_size=32, max_size=32).map(lambda raw: "sha256:" + raw.hex())
 
@@ -28,7 +29,7 @@ documents = st.builds(
     ),
     writable=st.lists(paths, max_size=3).map(tuple),
     memory=st.integers(0, 2**53 - 1),
-    mounts=st.dictionaries(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,5}", fullmatch=True), paths, max_size=2),
+    mounts=st.dictionaries(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,5}", fullmatch=True), places, max_size=2),
     broker=st.none() | st.builds(Broker, texts, texts, texts, texts),
     private=st.none()
     | st.builds(
@@ -84,6 +85,13 @@ def _changed(path: str, value: Any) -> bytes:
         ("memory", None, "launch-field"),
         ("memory", -1, "launch-field"),
         ("image", [], "launch-field"),
+        ("hostFiles", ["/home/somebody/.ssh/id_ed25519"], "launch-field"),
+        ("mounts", {"a": "/"}, "launch-field"),
+        ("mounts", {"a": "/etc"}, "launch-field"),
+        ("mounts", {"a": "/usr/lib"}, "launch-field"),
+        ("mounts", {"a": "/lib/x86_64-linux-gnu"}, "launch-field"),
+        ("mounts", {"a": "/dev/pts"}, "launch-field"),
+        ("mounts", {"a": "/.kloister/runtime"}, "launch-field"),
         ("image.arguments", [], "launch-field"),
         ("image.arguments", ["a\0"], "launch-field"),
         ("image.arguments", "a", "launch-field"),
