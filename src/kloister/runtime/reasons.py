@@ -35,6 +35,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "mount-unreachable": Reason("A directory cannot be shown inside the sandbox.", "Check the path and its rights."),
     # what the policy releases
     "output-unsupported": Reason("The policy wants encrypted output, which is not made yet.", "Use output: clear."),
+    "place-shared": Reason(
+        "A private or released file would lie in a named mount, where the host reads it.",
+        "Give the mount another place (`kloister convert --mount`), or run without it.",
+    ),
     "arguments-empty": Reason("The policy releases an empty command line.", "Name a program in services: arguments."),
     "secret-path": Reason("A file of the policy cannot be placed.", "Change its path in the policy (services: files)."),
     # private layers

@@ -20,12 +20,13 @@ _WRONG_KIND = (errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EEXIST, errno.ENO
 class Root:
     """A directory below which things are placed.
 
-    A symbolic link on the way, or something of another kind at the end, is `Denied` (`place-refused`); no room left
-    is `Unavailable` (`memory-full`).
+    A symbolic link on the way, or something of another kind at the end, is `Denied` (`place-refused`), another file
+    system on the way is `Denied` (`place-shared`): it is the host's; no room left is `Unavailable` (`memory-full`).
     """
 
     def __init__(self, path: str = "/") -> None:
         self._descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._device = os.fstat(self._descriptor).st_dev
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -62,6 +63,7 @@ class Root:
         with self._parent(path) as (parent, name):
             descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
             try:
+                self._require_own(descriptor, path)
                 _own(descriptor, *owner)
                 os.fchmod(descriptor, mode)
                 os.utime(descriptor, (mtime, mtime))
@@ -112,11 +114,21 @@ class Root:
                 step = _enter(descriptor, part, create=create)
                 os.close(descriptor)
                 descriptor = step
+                self._require_own(descriptor, path)
             yield descriptor, name
         except OSError as error:
             raise _explained(error, path) from None
         finally:
             os.close(descriptor)
+
+    def _require_own(self, directory: int, path: bytes) -> None:
+        """Refuse a named mount; the root is a file system of its own, of which nothing can be mounted again."""
+        if os.fstat(directory).st_dev != self._device:
+            raise Denied(
+                "place-shared",
+                f"{_shown(path)} cannot be placed: it lies in a mount, which the host can read.",
+                "Name another place for the mount when converting, or run without that mount.",
+            )
 
 
 def _enter(parent: int, name: bytes, *, create: bool) -> int:

@@ -70,6 +70,7 @@ def _build(link: socket.socket, blueprint: Blueprint, clones: Clones, watch: eve
     owner = (pack.launch.image.user.uid, pack.launch.image.user.gid)
     places = root.Places(tree, clones, files, pack.launch.writable, owner)
     fill.fill(tree, pack, owners=not blueprint.ids.single, places=places)
+    places.share()
     events.post(link, watch.phase("fill"))
 
 

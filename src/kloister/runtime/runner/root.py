@@ -112,8 +112,15 @@ class Places:
             if os.fsencode(path) not in self._other and not Path(path).exists():
                 self._directory(path)
                 os.chown(path, *self._owner)
-        for path, copy in self._clones.directories.items():
+        for path in self._clones.directories:
             self._directory(path)
+
+    def share(self) -> None:
+        """Attach the named mounts, once everything stands: nothing of the image is written into the host's directories.
+
+        What the image has there is hidden, as in every container. No symlink is on the way: `__call__` refused it.
+        """
+        for path, copy in self._clones.directories.items():
             _attach(copy, path)
 
     def _directory(self, path: str) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,38 @@ def test_a_file_gets_its_bytes_mode_and_parents(tmp_path: Path) -> None:
     assert stat.S_IMODE(place.stat().st_mode) == 0o440
     assert place.stat().st_mtime == 1000
     assert stat.S_IMODE((tmp_path / "etc").stat().st_mode) & 0o022 == 0
+
+
+def _on(root: Root, shared: bytes) -> tuple[Callable[[], None], ...]:
+    return (
+        lambda: root.file(shared + b"/file", b"secret", 0o600, ME),
+        lambda: root.directory(shared + b"/directory"),
+        lambda: root.symlink(shared + b"/link", b"target", ME, 0),
+        lambda: root.finish_directory(shared.rpartition(b"/")[0], 0o700, ME, 0),
+    )
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A directory on a file system of its own."""
+    place = Path("/dev/shm")  # noqa: S108 -- mounted everywhere
+    if place.stat().st_dev == Path("/").stat().st_dev:
+        pytest.skip("there is no second file system here")
+    shared = place / f"{tmp_path.name}-{os.getpid()}"
+    shared.mkdir()
+    yield shared
+    for left in shared.iterdir():
+        left.unlink()
+    shared.rmdir()
+
+
+@pytest.mark.parametrize("way", range(4))
+def test_nothing_is_placed_on_another_file_system(elsewhere: Path, way: int) -> None:
+    """Below a named mount it would be the host's to read."""
+    with Root() as root, pytest.raises(Denied) as caught:
+        _on(root, os.fsencode(elsewhere))[way]()
+    assert caught.value.code == "place-shared"
+    assert list(elsewhere.iterdir()) == []
 
 
 @as_root
