@@ -93,7 +93,8 @@ class WriteLog:
             if len(self._said) > _LISTED:
                 self._say(f"more than {_LISTED} different writes were refused; no more of them are listed")
             else:
-                self._say(f"write to {path} refused: convert with --writable {_place(path)} to allow it")
+                text = f"write to {path} refused: convert with --writable {_place(path)} to allow it"
+                self._say(_printable(text))
 
 
 def refused(call: Notification, writable: tuple[str, ...]) -> list[str]:
@@ -167,6 +168,11 @@ def _place(path: str) -> str:
     """What to declare: the directory that holds the path; at the top, the path itself."""
     parent = os.path.dirname(path)
     return path if parent == "/" else parent
+
+
+def _printable(text: str) -> str:
+    """The text with what is no text, or would move an operator's cursor, written as escapes."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _is_hung_up(listener: int) -> bool:

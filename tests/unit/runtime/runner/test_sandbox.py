@@ -235,6 +235,27 @@ def test_a_named_mount_shows_the_hosts_directory(start: Start, tmp_path: Path) -
     assert {"nosuid", "nodev"} <= set(mount.split()[5].split(","))
 
 
+def test_a_named_mount_hides_what_the_image_has_there_and_leaves_the_hosts_directory_alone(
+    start: Start, tmp_path: Path
+) -> None:
+    offered = tmp_path / "offered"
+    offered.mkdir()
+    offered.chmod(0o777)
+    before = offered.stat().st_mtime_ns
+    root = [*ROOT, other("/mnt"), other("/mnt/inbox", mode=0o1755), file("/mnt/inbox/own", b"the image's")]
+    assert start(measured=root).cat("/mnt/inbox/own") == "the image's"
+    running = start(measured=root, mounts={"inbox": offered})
+    assert running.ask("stat /mnt/inbox/own") == "errno 2"
+    assert list(offered.iterdir()) == []
+    assert (offered.stat().st_mtime_ns, offered.stat().st_mode & 0o7777) == (before, 0o777)
+
+
+def test_a_core_handler_gets_nothing(start: Start) -> None:
+    """A limit of 0 keeps a core from files only; the kernel gives it to a handler behind a pipe all the same."""
+    limits = next(line for line in start().cat("/proc/self/limits").splitlines() if line.startswith("Max core"))
+    assert limits.split()[4:6] == ["1", "1"]
+
+
 def test_a_mount_that_was_not_measured_is_refused(start: Start, tmp_path: Path) -> None:
     assert start().ask("ids")
     last = start(mounts={"outbox": tmp_path}).last()

@@ -57,6 +57,15 @@ def test_opens_are_named_where_they_would_write(caller: _Caller, tmp_path: Path)
     assert caller.call(syscalls.OPENAT2, _CWD, new, ctypes.addressof(how)) == [new]
 
 
+def test_a_name_that_is_no_text_does_not_end_the_sandbox(start: Start) -> None:
+    running = start(measured=[*ROOT, file("/filter", seccomp.program(notify=True))])
+    assert running.ask("filter /filter") == "filtered"
+    assert running.ask("write /etc/passwd\udcff\x1b[2J x") == "0"
+    running.tell("exit 3")
+    assert running.last() == {"event": "exit", "status": 3}
+    assert running.logs() == [r"write to /etc/passwd\udcff\x1b[2J refused: convert with --writable /etc to allow it"]
+
+
 def test_other_calls(caller: _Caller, tmp_path: Path) -> None:
     old, new = str(tmp_path / "old"), str(tmp_path / "new")
     Path(old).touch()
