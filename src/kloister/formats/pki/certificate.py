@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -86,6 +86,8 @@ class Certificate:
     def _read(cls, raw: x509.Certificate, data: bytes) -> Self:
         if raw.signature_algorithm_oid != SignatureAlgorithmOID.ECDSA_WITH_SHA256:
             raise _unfit_algorithm()
+        if not der.ends_with_bits(data, raw.signature):
+            raise Malformed("certificate-syntax", "A certificate has a signature that is not whole bytes.")
         tbs, serial_on = _fields(data)
         issuer, _, subject, spki = serial_on[2:6]
         if len(spki) != len(_P256) + POINT or not spki.startswith(_P256):
@@ -123,8 +125,13 @@ class Certificate:
         return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
 
 
-def parse_chain(pem: bytes, what: str) -> tuple[Certificate, ...]:
+def parse_chain(pem: bytes, what: str, known: Sequence[Certificate] = ()) -> tuple[Certificate, ...]:
     """The certificates of a PEM text in its order; between them only white space and NULs.
+
+    Args:
+        pem: the text.
+        what: its name, for codes.
+        known: certificates that were read before, of which the same bytes need not be read again.
 
     Raises:
         Malformed: `{what}-pem`, `{what}-size`, or the codes of `Certificate.parse`.
@@ -134,7 +141,8 @@ def parse_chain(pem: bytes, what: str) -> tuple[Certificate, ...]:
     found: list[Certificate] = []
     at = 0
     while len(found) <= MAX_CHAIN and (block := _PEM.match(pem, at)) is not None:
-        found.append(Certificate.parse(_unbase64(block[1], what)))
+        data = _unbase64(block[1], what)
+        found.append(next((each for each in known if each.der == data), None) or Certificate.parse(data))
         at = block.end()
     if pem[at:].strip(_BETWEEN):
         raise Malformed(f"{what}-pem", f"The {what} is not a list of at most {MAX_CHAIN} PEM certificates.")

@@ -75,6 +75,8 @@ class Crl:
         this_update, next_update = raw.last_update_utc, raw.next_update_utc
         if next_update is None:
             raise Malformed("crl-syntax", "A revocation list does not say when the next one is due.")
+        if not der.ends_with_bits(data, raw.signature):
+            raise Malformed("crl-syntax", "A revocation list has a signature that is not whole bytes.")
         tbs, issuer = _slices(data)
         return cls(
             tbs=tbs,

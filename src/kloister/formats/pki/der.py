@@ -117,5 +117,13 @@ def content(data: bytes, at: int, what: str) -> tuple[int, int]:
     return start, start + size
 
 
+def ends_with_bits(data: bytes, bits: bytes) -> bool:
+    """Whether `data` ends in a BIT STRING of exactly `bits`, none of them unused (X.690, 8.6.2).
+
+    A signature is whole bytes; one that claims unused bits is another encoding of the same signature.
+    """
+    return data.endswith(b"\x00" + bits)
+
+
 def _malformed(what: str, seen: str) -> Malformed:
     return Malformed(f"{what}-der", f"The {what} is not DER as it should be: {seen}.")

@@ -110,3 +110,12 @@ def test_a_damaged_certificate_is_malformed_or_read(data: st.DataObject) -> None
     except Malformed:
         return
     assert code_of(lambda: read.check_signed_by(PKI.ca.certificate.public_key, "some-code")) == "some-code"
+
+
+def test_a_signature_has_no_unused_bits() -> None:
+    """A BIT STRING that leaves a zero bit unused holds the same signature: one more certificate that nobody signed."""
+    roots = (SimulatedPki.derive(bytes([number]) * 32).root_der() for number in range(50))
+    good = next(each for each in roots if each[-1] & 1 == 0)
+    at = len(good) - len(Certificate.parse(good).signature) - 1
+    assert good[at] == 0
+    assert code_of(lambda: Certificate.parse(good[:at] + b"\x01" + good[at + 1 :])) == "certificate-syntax"

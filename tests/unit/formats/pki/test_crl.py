@@ -89,3 +89,12 @@ def test_a_flipped_bit_is_malformed_or_breaks_the_signature(at: int, bit: int) -
 def test_dates_are_aware() -> None:
     assert Crl.parse(DER).this_update.tzinfo == UTC
     assert Crl.parse(DER).this_update < datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def test_a_signature_has_no_unused_bits() -> None:
+    """A BIT STRING that leaves a zero bit unused holds the same signature: one more list that nobody signed."""
+    lists = (revocation_list(PKI.ca, START, START + timedelta(days=30), (serial,)) for serial in range(1, 50))
+    good = next(each for each in lists if each[-1] & 1 == 0)
+    at = len(good) - len(Crl.parse(good).signature) - 1
+    assert good[at] == 0
+    assert code_of(lambda: Crl.parse(good[:at] + b"\x01" + good[at + 1 :])) == "crl-syntax"
