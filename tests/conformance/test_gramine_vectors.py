@@ -11,6 +11,7 @@ from kloister.formats.enclave.manifest import Manifest
 from kloister.formats.enclave.measurement import gramine_pages, gramine_runs, mrenclave
 from kloister.formats.enclave.signing import unsigned_sigstruct
 from kloister.formats.sgx import PAGE_SIZE, Attributes, Flag, Page, Run, Secs, Sigstruct
+from kloister.simulator.epc import EpcNode
 from kloister.simulator.keys import Identity
 from kloister.simulator.machine import EnclaveId, Machine
 from kloister.simulator.platform import SimulatedPlatform
@@ -61,7 +62,7 @@ def test_the_manifest_predicts_measurement_and_signed_bytes(name: str) -> None:
 @names
 def test_the_machine_builds_it_in_runs(name: str) -> None:
     vector = gramine_vector(name)
-    platform = SimulatedPlatform(FUSES, KEYID, GIB)
+    platform = SimulatedPlatform(FUSES, KEYID, (EpcNode(GIB),))
     enclave = platform.start(vector.manifest, vector.pal, vector.sigstruct)
     check(enclave.identity, vector)
 

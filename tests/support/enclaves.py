@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from kloister.formats.enclave.content import ContentEnclave
 from kloister.formats.sgx import Attributes, Flag, Secs, Signer, Sigstruct
+from kloister.simulator.epc import EpcNode
 from kloister.simulator.fuses import Fuses
 from kloister.simulator.machine import EnclaveId, Machine, MachineConfig
 from tests.support.paths import vectors
@@ -45,7 +46,9 @@ def signer(number: int = 0) -> Signer:
 
 
 def machine(**changes: Any) -> Machine:
-    """A machine with the fuses above."""
+    """A machine with the fuses above; `epc_bytes` is for one with a single node."""
+    if "epc_bytes" in changes:
+        changes["nodes"] = (EpcNode(changes.pop("epc_bytes")),)
     return Machine(FUSES, MachineConfig(**{"keyid": KEYID, "cpusvn": bytes([5] * 16), **changes}))
 
 

@@ -22,8 +22,9 @@ from kloister import entropy
 from kloister.errors import Malformed, Misconfigured
 from kloister.runtime.runner import spawner
 from kloister.serve.recovery import Recoveries
+from kloister.simulator.epc import EpcNode
 from kloister.simulator.fuses import Fuses
-from kloister.simulator.platform import DEFAULT_EPC, SimulatedPlatform
+from kloister.simulator.platform import DEFAULT_NODES, SimulatedPlatform
 from kloister.tee.simulated.daemon import Daemon
 from kloister.tee.simulated.privileges import become, hide
 from kloister.tee.simulated.spawning import SpawnerLink
@@ -33,7 +34,8 @@ USER_SETTING = "KLOISTER_PLATFORM_USER"
 EPC_SETTING = "KLOISTER_PLATFORM_EPC"
 _KEYID = 32  # bytes, REPORT.KEYID
 _LEAST_EPC = 1 << 20  # bytes; the quoting enclaves alone take some of it
-_MOST_EPC = 1 << 44  # bytes; beyond every machine that has SGX
+_MOST_EPC = 1 << 44  # bytes of a node; beyond every machine that has SGX
+_MOST_TEXT = 256  # characters of the setting: 8 packages of 4 nodes fit
 _LOG = logging.getLogger("kloister.platform")
 
 
@@ -63,7 +65,7 @@ def run(state: Path, ready: Callable[[], None] = lambda: None) -> None:
     daemon.run(lambda: _say_ready(store, ready))
 
 
-def _compose(store: Store, link: SpawnerLink, epc: int, user: tuple[int, int] | None) -> Daemon:
+def _compose(store: Store, link: SpawnerLink, epc: tuple[EpcNode, ...], user: tuple[int, int] | None) -> Daemon:
     try:
         fuses = fuses_of(store)
         author = Author(store)
@@ -142,13 +144,23 @@ def _user(name: str | None) -> tuple[int, int] | None:
     return found
 
 
-def _epc(text: str | None) -> int:
-    """Bytes of EPC, from the setting in MiB."""
+def _epc(text: str | None) -> tuple[EpcNode, ...]:
+    """The setting: MiB of EPC of each NUMA node, `,` between a package's nodes, `/` between packages."""
     if not text:
-        return DEFAULT_EPC
-    size = int(text) << 20 if text.isascii() and text.isdigit() and len(text) < 12 else 0  # noqa: PLR2004 (digits)
-    if not _LEAST_EPC <= size <= _MOST_EPC:
+        return DEFAULT_NODES
+    packages = text.split("/") if len(text) < _MOST_TEXT else [""]
+    nodes = tuple(
+        EpcNode(_mebibytes(size), number) for number, sizes in enumerate(packages) for size in sizes.split(",")
+    )
+    if not all(_LEAST_EPC <= node.size <= _MOST_EPC for node in nodes):
         raise Misconfigured(
-            "platform-epc", f"{EPC_SETTING} must be a whole number of MiB, not {text[:32]!a}.", "Try 4096, or unset it."
+            "platform-epc",
+            f"{EPC_SETTING} must be a whole number of MiB, or one for each NUMA node, not {text[:32]!a}.",
+            "Try 4096, or 2048,2048/2048,2048 for two packages of two nodes, or unset it.",
         )
-    return size
+    return nodes
+
+
+def _mebibytes(text: str) -> int:
+    """In bytes; 0 where it is no number."""
+    return int(text) << 20 if text.isascii() and text.isdigit() and len(text) < 12 else 0  # noqa: PLR2004 (digits)

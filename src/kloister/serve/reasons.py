@@ -19,12 +19,14 @@ from kloister.trust.verifier import reasons as verifier
 
 COMMANDS: Mapping[str, Reason] = MappingProxyType({
     # the embedded stack
-    "stack-down": Reason("The embedded stack does not run.", "Start it with `kloister up`."),
     "stack-document": Reason("stack.json is damaged.", "Run `kloister up`: it is written anew."),
     "state-owner": Reason("The state directory belongs to another user.", "Choose one with --state DIR."),
     "broker-running": Reason("A broker serves this state already.", "Stop it with `kloister down` first."),
     "daemon-failed": Reason("A daemon did not start.", "Its log, under logs in the state directory, says why."),
-    "platform-epc": Reason("KLOISTER_PLATFORM_EPC is not a whole number of MiB.", "Try 4096, or unset it."),
+    "platform-epc": Reason(
+        "KLOISTER_PLATFORM_EPC is not a whole number of MiB, nor one for each NUMA node.",
+        "Try 4096, or 2048,2048/2048,2048 for two packages of two nodes, or unset it.",
+    ),
     "platform-busy": Reason("Other commands hold the platform all the time.", "Try again."),
     "author-key": Reason("The platform's author.pem is no RSA key.", "Delete it; it is made anew."),
     "enclave-lost": Reason("The platform went away while the enclave ran.", "See `kloister status` and its logs."),

@@ -1,26 +1,62 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kloister.errors import Malformed, Unavailable
 from kloister.formats.sgx import PAGE_SIZE
 
 
+@dataclass(frozen=True, slots=True)
+class EpcNode:
+    """The part of the EPC on one NUMA node; what is no whole page is not used."""
+
+    size: int  # bytes
+    package: int = 0  # the processor package (socket) that the node belongs to
+
+    @property
+    def pages(self) -> int:
+        """Whole pages."""
+        return self.size // PAGE_SIZE
+
+
 class Epc:
-    """The enclave page cache: how many pages there are, and how many are taken.
+    """The enclave page cache: how many pages there are on each NUMA node, and how many are taken.
+
+    An enclave has a home node; what does not fit there goes to the others, as Linux's SGX driver does it.
 
     Args:
-        size: bytes; what is no whole page is not used.
+        nodes: one or more.
     """
 
-    def __init__(self, size: int) -> None:
-        self.total = size // PAGE_SIZE  # pages
-        self.used = 0  # pages
+    def __init__(self, nodes: Sequence[EpcNode]) -> None:
+        self._totals = [node.pages for node in nodes]
+        self._used = [0] * len(self._totals)
+
+    @property
+    def total(self) -> int:
+        """Pages of all nodes."""
+        return sum(self._totals)
+
+    @property
+    def used(self) -> int:
+        """Pages that are taken."""
+        return sum(self._used)
+
+    @property
+    def used_by_node(self) -> tuple[int, ...]:
+        """Pages that are taken on each node."""
+        return tuple(self._used)
 
     @property
     def free(self) -> int:
         """Pages that are not taken."""
         return self.total - self.used
+
+    def home(self) -> int:
+        """Where an enclave that begins now is at home: the node with the most free pages."""
+        return self._emptiest()[0]
 
     def require(self, pages: int) -> None:
         """Raises `Unavailable` (`epc-exhausted`) unless that many pages are free."""
@@ -32,14 +68,23 @@ class Epc:
                 "Stop another enclave, make this one smaller (sgx.enclave_size, EDMM), or give the platform more EPC.",
             )
 
-    def take(self, pages: int) -> None:
-        """Take pages; errors as `require`."""
+    def take(self, pages: int, home: int = 0) -> tuple[int, ...]:
+        """Take pages, at home first; how many on each node. Errors as `require`."""
         self.require(pages)
-        self.used += pages
+        taken = [0] * len(self._totals)
+        for node in (home, *(node for node in self._emptiest() if node != home)):
+            taken[node] = min(pages, self._totals[node] - self._used[node])
+            pages -= taken[node]
+            self._used[node] += taken[node]
+        return tuple(taken)
 
-    def give(self, pages: int) -> None:
-        """Give taken pages back."""
-        self.used -= pages
+    def give(self, taken: Sequence[int]) -> None:
+        """Give back what was taken of each node."""
+        self._used = [used - back for used, back in zip(self._used, taken, strict=True)]
+
+    def _emptiest(self) -> list[int]:
+        """Nodes by free pages, most first."""
+        return sorted(range(len(self._totals)), key=lambda node: self._used[node] - self._totals[node])
 
 
 def _mib(pages: int) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import add
 from typing import Final, NewType
 
 from kloister.errors import Malformed, Misused, Unverified
@@ -20,7 +21,7 @@ from kloister.formats.sgx import (
 )
 from kloister.formats.sgx.measurement import EXTEND_SIZE
 from kloister.simulator.creation import check_run, check_secs
-from kloister.simulator.epc import Epc, PageMap
+from kloister.simulator.epc import Epc, EpcNode, PageMap
 from kloister.simulator.fuses import Fuses
 from kloister.simulator.initialization import initialize
 from kloister.simulator.keys import Identity, cmac, get_key, report_key, target_of
@@ -37,7 +38,7 @@ class MachineConfig:
 
     keyid: bytes  # 32 random bytes, new in every power cycle: stands in its reports
     cpusvn: bytes = bytes(16)  # the processor's security version, one component per byte
-    epc_bytes: int = 128 << 20  # size of the enclave page cache
+    nodes: tuple[EpcNode, ...] = (EpcNode(128 << 20),)  # the enclave page cache, by NUMA node
     xfrm: int = 0x602E7  # XSAVE features of the processor: x87, SSE, AVX, AVX-512, PKRU, AMX
     launch_signers: frozenset[bytes] = frozenset()  # MRSIGNERs that may hold PROVISIONKEY and EINITTOKEN
 
@@ -48,6 +49,8 @@ class _Enclave:
 
     secs: Secs
     measurement: Measurement
+    home: int  # its NUMA node
+    placed: tuple[int, ...]  # pages on each node, with the SECS
     pages: PageMap = field(default_factory=PageMap)
     kept: dict[int, bytes] = field(default_factory=dict, repr=False)  # pages that EEXTEND may still measure
     identity: Identity | None = None
@@ -59,7 +62,12 @@ class EnclaveStatus:
 
     enclave: EnclaveId
     identity: Identity | None  # None before EINIT
-    epc_pages: int  # with the SECS
+    placed: tuple[int, ...]  # EPC pages on each NUMA node, with the SECS
+
+    @property
+    def epc_pages(self) -> int:
+        """On all nodes."""
+        return sum(self.placed)
 
 
 class Machine:
@@ -75,7 +83,7 @@ class Machine:
     def __init__(self, fuses: Fuses, config: MachineConfig) -> None:
         self._fuses = fuses
         self.config = config
-        self._epc = Epc(config.epc_bytes)
+        self._epc = Epc(config.nodes)
         self._enclaves: dict[EnclaveId, _Enclave] = {}
         self._next = 1
 
@@ -83,6 +91,11 @@ class Machine:
     def epc_used(self) -> int:
         """Pages of EPC that enclaves hold."""
         return self._epc.used
+
+    @property
+    def epc_used_by_node(self) -> tuple[int, ...]:
+        """The same for each NUMA node."""
+        return self._epc.used_by_node
 
     @property
     def epc_total(self) -> int:
@@ -96,9 +109,10 @@ class Machine:
     def ecreate(self, secs: Secs) -> EnclaveId:
         """Begin an enclave. Raises `Malformed` (`ecreate-*`), `Unavailable` (`epc-exhausted`)."""
         check_secs(secs, self.config.xfrm)
-        self._epc.take(_SECS_PAGES)
+        home = self._epc.home()
+        placed = self._epc.take(_SECS_PAGES, home)
         enclave, self._next = EnclaveId(self._next), self._next + 1
-        self._enclaves[enclave] = _Enclave(secs, Measurement(secs.size, secs.ssa_frame_pages))
+        self._enclaves[enclave] = _Enclave(secs, Measurement(secs.size, secs.ssa_frame_pages), home, placed)
         return enclave
 
     def eadd(self, enclave: EnclaveId, page: Page) -> None:
@@ -177,8 +191,7 @@ class Machine:
 
     def eremove(self, enclave: EnclaveId) -> None:
         """Remove all pages of the enclave, whatever its state."""
-        state = self._state(enclave)
-        self._epc.give(state.pages.count + _SECS_PAGES)
+        self._epc.give(self._state(enclave).placed)
         del self._enclaves[enclave]
 
     def identity(self, enclave: EnclaveId) -> Identity:
@@ -195,8 +208,7 @@ class Machine:
     def status(self) -> Mapping[EnclaveId, EnclaveStatus]:
         """All enclaves there are."""
         return {
-            enclave: EnclaveStatus(enclave, state.identity, state.pages.count + _SECS_PAGES)
-            for enclave, state in self._enclaves.items()
+            enclave: EnclaveStatus(enclave, state.identity, state.placed) for enclave, state in self._enclaves.items()
         }
 
     def _add(self, enclave: EnclaveId, run: Run) -> _Enclave:
@@ -204,7 +216,8 @@ class Machine:
         check_run(run, state.secs)
         self._epc.require(run.count)
         state.pages.add(run.offset, run.count)
-        self._epc.take(run.count)
+        taken = self._epc.take(run.count, state.home)
+        state.placed = tuple(map(add, state.placed, taken))
         return state
 
     def _growing(self, enclave: EnclaveId) -> _Enclave:

@@ -37,7 +37,11 @@ class CaType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformTcb:
-    """The SVNs of the simulated processor and of its PCE."""
+    """The SVNs of the simulated processor and of its PCE.
+
+    Components are what a microcode update raises. The PCE's SVN is fixed: 13 stands in its SIGSTRUCT (and 8 in the
+    QE's); another one makes a certificate that quotes of the simulated platform contradict in their header.
+    """
 
     components: tuple[int, ...] = (5, 5, 2, 2, 3, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0)
     pcesvn: int = 13
@@ -49,11 +53,23 @@ class PlatformTcb:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What a PCK certificate of the platform CA says of a platform of one or more packages (SGX PCK profile, 1.3.6)."""
+
+    dynamic_platform: bool = True  # packages may be added later
+    cached_keys: bool = False  # Intel's registration service keeps the platform's root keys
+    smt_enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """A key and the certificate for it."""
 
     key: ec.EllipticCurvePrivateKey = field(repr=False)
     certificate: Certificate
+
+
+_CONFIGURATION = Configuration()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,28 +104,31 @@ class SimulatedPki:
         ca_type: CaType = CaType.PLATFORM,
         fmspc: bytes | None = None,
         pceid: bytes = bytes(2),
+        configuration: Configuration = _CONFIGURATION,
     ) -> Self:
         """All keys and certificates that follow from a seed of 32 bytes or more.
 
         Args:
             seed: secret; whoever knows it can sign anything under this root.
             tcb: SVNs in the PCK certificate.
-            ca_type: the processor CA knows no platform instance.
+            ca_type: the processor CA knows one package only, and so no platform instance and no configuration.
             fmspc: 6 bytes; derived from the seed where it is None.
             pceid: 2 bytes.
+            configuration: for the platform CA.
         """
         if len(seed) < _SEED_SIZE:
             raise Misused("simulator-seed", f"A simulator's seed has at least {_SEED_SIZE} bytes.")
         tcb = tcb or PlatformTcb()
-        extension = _extension(seed, tcb, ca_type, fmspc or _draw(seed, "fmspc", 6), pceid)
+        extension = _extension(seed, tcb, ca_type, fmspc or _draw(seed, "fmspc", 6), pceid, configuration)
         names = {
             "root": f"{_NAME} Root CA",
             "ca": f"{_NAME} PCK {ca_type.capitalize()} CA",
             "pck": f"{_NAME} PCK Certificate",
             "tcb_signer": f"{_NAME} TCB Signing",
         }
-        keys = {role: derive_key(seed, role) for role in names}
-        serials = {role: derive_serial(seed, role) for role in names}
+        labels = {role: role for role in names} | {"pck": pck_role(tcb)}
+        keys = {role: derive_key(seed, label) for role, label in labels.items()}
+        serials = {role: derive_serial(seed, label) for role, label in labels.items()}
 
         def wanted(role: str, path_length: int | None, sgx: PckExtension | None = None) -> Wanted:
             return Wanted(common_name=names[role], serial=serials[role], path_length=path_length, sgx=sgx)
@@ -141,6 +160,11 @@ class SimulatedPki:
     def sign_as_pck(self, data: bytes) -> bytes:
         """The PCE's signature: r and s, 64 bytes."""
         return sign_raw(self.pck.key, data)
+
+
+def pck_role(tcb: PlatformTcb) -> str:
+    """The PCK's role: as on real platforms, each TCB has a PCK key and certificate of its own."""
+    return f"pck/{tcb.cpusvn.hex()}/{tcb.pcesvn}"
 
 
 def derive_key(seed: bytes, role: str) -> ec.EllipticCurvePrivateKey:
@@ -196,7 +220,9 @@ def revocation_list(
     return signed.public_bytes(serialization.Encoding.DER)
 
 
-def _extension(seed: bytes, tcb: PlatformTcb, ca_type: CaType, fmspc: bytes, pceid: bytes) -> PckExtension:
+def _extension(
+    seed: bytes, tcb: PlatformTcb, ca_type: CaType, fmspc: bytes, pceid: bytes, configuration: Configuration
+) -> PckExtension:
     of_platform = ca_type is CaType.PLATFORM
     return PckExtension(
         ppid=_draw(seed, "ppid", 16),
@@ -207,9 +233,9 @@ def _extension(seed: bytes, tcb: PlatformTcb, ca_type: CaType, fmspc: bytes, pce
         fmspc=fmspc,
         sgx_type=1 if of_platform else 0,
         platform_instance_id=_draw(seed, "instance", 16) if of_platform else None,
-        dynamic_platform=True if of_platform else None,
-        cached_keys=False if of_platform else None,
-        smt_enabled=True if of_platform else None,
+        dynamic_platform=configuration.dynamic_platform if of_platform else None,
+        cached_keys=configuration.cached_keys if of_platform else None,
+        smt_enabled=configuration.smt_enabled if of_platform else None,
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from kloister.formats.enclave.measurement import gramine_runs
 from kloister.formats.sgx import PAGE_SIZE, Attributes, Flag, KeyRequest, Run, Secs, Signer, Sigstruct, TargetInfo
 from kloister.simulator.architectural import LAUNCH_SIGNERS, PCE, QE, Architectural
 from kloister.simulator.documents import QeValues, TcbStage, collateral
+from kloister.simulator.epc import EpcNode
 from kloister.simulator.fuses import Fuses
 from kloister.simulator.keys import Identity
 from kloister.simulator.machine import EnclaveId, Machine, MachineConfig
@@ -20,7 +22,9 @@ from kloister.simulator.pki import SimulatedPki
 from kloister.simulator.qe import QuotingEnclave
 from kloister.simulator.recovery import Recovery
 
-DEFAULT_EPC: Final = 4 << 30  # bytes: a server's; what a simulated enclave takes of it is only counted
+DEFAULT_NODES: Final = (EpcNode(4 << 30),)  # a server's; what a simulated enclave takes of it is only counted
+
+_NO_CONFIG: Final = bytes(64)
 
 
 class SimulatedEnclave:
@@ -74,7 +78,7 @@ class SimulatedPlatform:
     Args:
         fuses: the secrets of the processor.
         keyid: 32 random bytes, new at each start.
-        epc_bytes: size of the enclave page cache.
+        nodes: the enclave page cache by NUMA node, on one or more processor packages.
         pki: certificates; those that follow from the fuses where it is None.
         author: signs the enclaves that `quote_content` makes; not needed for anything else.
         recovery: says, each time collateral is asked for, where the platform stands.
@@ -84,7 +88,7 @@ class SimulatedPlatform:
         self,
         fuses: Fuses,
         keyid: bytes,
-        epc_bytes: int = DEFAULT_EPC,
+        nodes: tuple[EpcNode, ...] = DEFAULT_NODES,
         pki: SimulatedPki | None = None,
         author: Signer | None = None,
         recovery: Callable[[], Recovery] = Recovery,
@@ -92,9 +96,7 @@ class SimulatedPlatform:
         self.pki = pki or SimulatedPki.derive(fuses.root)
         self._author = author
         self._recovery = recovery
-        config = MachineConfig(
-            keyid=keyid, cpusvn=self.pki.tcb.cpusvn, epc_bytes=epc_bytes, launch_signers=LAUNCH_SIGNERS
-        )
+        config = MachineConfig(keyid=keyid, cpusvn=self.pki.tcb.cpusvn, nodes=nodes, launch_signers=LAUNCH_SIGNERS)
         self.machine = Machine(fuses, config)
         pce = ProvisioningCertificationEnclave(self.machine, self._own(PCE), self.pki.sign_as_pck)
         self.qe = QuotingEnclave(self.machine, self._own(QE), pce, self.pki.pck_chain_pem())
@@ -116,12 +118,24 @@ class SimulatedPlatform:
         wanted = Manifest.parse(manifest)
         runs = gramine_runs(manifest, pal, wanted.enclave_size, wanted.max_threads, wanted.edmm_enable)
         signed = Sigstruct.parse(sigstruct)
-        return SimulatedEnclave(self, self._build(wanted.enclave_size, runs, signed, debug=debug or wanted.debug))
+        secs = _secs(wanted.enclave_size, signed, debug=debug or wanted.debug)
+        return SimulatedEnclave(self, self._build(secs, runs, signed))
 
-    def start_content(self, content: bytes, sigstruct: bytes, *, debug: bool = False) -> SimulatedEnclave:
-        """Build the enclave whose measured content is given; arguments and errors as `start`."""
-        enclave = ContentEnclave.of(content)
-        return SimulatedEnclave(self, self._build(enclave.size, enclave.runs, Sigstruct.parse(sigstruct), debug=debug))
+    def start_content(
+        self, content: bytes, sigstruct: bytes, *, debug: bool = False, configid: bytes = _NO_CONFIG, configsvn: int = 0
+    ) -> SimulatedEnclave:
+        """Build the enclave whose measured content is given; arguments and errors as `start`, and two of KSS.
+
+        Args:
+            content: what is measured.
+            sigstruct: 1808 bytes.
+            debug: ask for ATTRIBUTES.DEBUG.
+            configid: 64 bytes that the host chooses and reports tell; needs a SIGSTRUCT with ATTRIBUTES.KSS.
+            configsvn: and their version.
+        """
+        enclave, signed = ContentEnclave.of(content), Sigstruct.parse(sigstruct)
+        secs = replace(_secs(enclave.size, signed, debug=debug), configid=configid, configsvn=configsvn)
+        return SimulatedEnclave(self, self._build(secs, enclave.runs, signed))
 
     def quote_content(self, content: bytes, report_data: bytes) -> bytes:
         """A quote of an enclave whose measured content is given and that lives no longer than this call.
@@ -155,22 +169,26 @@ class SimulatedPlatform:
         return collateral(self.pki, at, QeValues.of(self.qe.report), stage=stage)
 
     def status(self) -> dict[str, Any]:
-        """Public figures: `platform` (a hash that names it), `fmspc`, `epcUsed` and `epcTotal` in bytes."""
+        """Public figures: `platform` (a hash that names it), `fmspc`, `epcUsed` and `epcTotal` in bytes, `nodes`."""
         return {
             "platform": hashlib.sha256(b"kloister/simulator/platform" + self.qe.id).hexdigest()[:32],
             "fmspc": self.pki.fmspc.hex(),
             "epcUsed": self.machine.epc_used * PAGE_SIZE,
             "epcTotal": self.machine.epc_total * PAGE_SIZE,
+            "nodes": [
+                {"package": node.package, "epcUsed": used * PAGE_SIZE, "epcTotal": node.pages * PAGE_SIZE}
+                for node, used in zip(self.machine.config.nodes, self.machine.epc_used_by_node, strict=True)
+            ],
         }
 
     def _own(self, architectural: Architectural) -> EnclaveId:
         enclave, sigstruct = architectural.enclave(), architectural.sigstruct()
-        return self._build(enclave.size, enclave.runs, sigstruct, debug=False)
+        return self._build(_secs(enclave.size, sigstruct, debug=False), enclave.runs, sigstruct)
 
-    def _build(self, size: int, runs: tuple[Run, ...], sigstruct: Sigstruct, *, debug: bool) -> EnclaveId:
+    def _build(self, secs: Secs, runs: tuple[Run, ...], sigstruct: Sigstruct) -> EnclaveId:
         """ECREATE to EINIT; an enclave that is refused on the way leaves no page behind."""
         self.machine.require_epc(sum(run.count for run in runs))
-        enclave = self.machine.ecreate(_secs(size, sigstruct, debug=debug))
+        enclave = self.machine.ecreate(secs)
         try:
             for run in runs:
                 self.machine.add_page(enclave, run)

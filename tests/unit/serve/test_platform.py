@@ -79,10 +79,16 @@ def test_it_says_that_it_is_simulated_and_no_secret(tmp_path: Path) -> None:
     assert not any(secret.hex() in text for secret in (fuses[16:48], fuses[48:64]))
 
 
-@pytest.mark.parametrize("size", ["0", "many", "-1", "9" * 11])
+@pytest.mark.parametrize("size", ["0", "many", "-1", "9" * 11, "4,", "4/0", "/", "4,4/" * 90])
 def test_a_bad_epc_is_the_operators(tmp_path: Path, size: str) -> None:
     with served(tmp_path, KLOISTER_PLATFORM_EPC=size) as (process, _):
         assert process.wait(10) == 1
+
+
+def test_the_epc_may_lie_on_several_nodes_and_packages(tmp_path: Path) -> None:
+    with served(tmp_path, KLOISTER_PLATFORM_EPC="3,4/5") as (_, client):
+        nodes = client.status()["nodes"]
+    assert [(node["package"], node["epcTotal"] >> 20) for node in nodes] == [(0, 3), (0, 4), (1, 5)]
 
 
 def test_a_damaged_fuse_file_is_refused_and_kept(tmp_path: Path) -> None:

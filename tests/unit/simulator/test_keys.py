@@ -16,6 +16,7 @@ from tests.support.enclaves import FUSES, KEYID, MODE64, machine, start
 
 ALL = Attributes((1 << 64) - 1, (1 << 64) - 1)
 KSS = Attributes(Flag.MODE64BIT | Flag.KSS, 3)
+EVERY = Flag.MODE64BIT | Flag.KSS | Flag.PROVISIONKEY | Flag.EINITTOKEN
 BY_ENCLAVE = KeyRequest(KeyName.SEAL, KeyPolicy.MRENCLAVE, attribute_mask=ALL)
 BY_SIGNER = KeyRequest(KeyName.SEAL, KeyPolicy.MRSIGNER, attribute_mask=ALL)
 
@@ -203,3 +204,56 @@ def test_provisioning_keys_outlive_the_owner_and_launch_keys_do_not() -> None:
         for name in (KeyName.PROVISION, KeyName.PROVISION_SEAL, KeyName.EINITTOKEN)
     }
     assert same == {KeyName.PROVISION: True, KeyName.PROVISION_SEAL: True, KeyName.EINITTOKEN: False}
+
+
+# What each key depends on (SDM 3D, table "Key derivation"): every fact about enclave, request and owner, by key name.
+OF_THE_ENCLAVE: dict[str, dict[str, Any]] = {
+    "mrenclave": {"content": b"other"},
+    "mrsigner": {"author": 1},
+    "attributes": {"attributes": Attributes(int(EVERY | Flag.DEBUG), 3)},
+    "miscselect": {"secs_miscselect": 1, "miscselect": 1, "misc_mask": 0xFFFFFFFF},
+    "isvprodid": {"isvprodid": 9},
+    "isvfamilyid": {"isvfamilyid": b"f" * 16},
+    "isvextprodid": {"isvextprodid": b"e" * 16},
+    "configid": {"secs_configid": b"c" * 64},
+}
+OF_THE_REQUEST: dict[str, dict[str, Any]] = {
+    "isvsvn": {"isvsvn": 1},
+    "cpusvn": {"cpusvn": bytes([1] * 16)},
+    "keyid": {"keyid": b"k" * 32},
+    "configsvn": {"configsvn": 1},
+    "attribute mask": {"attribute_mask": Attributes((1 << 64) - 1, 3)},
+    "misc mask": {"misc_mask": 1},
+}
+COMMON = {"attributes", "miscselect", "mrsigner", "isvprodid", "isvsvn", "cpusvn"}
+KSS_FACTS = {"isvfamilyid", "isvextprodid", "configid", "configsvn"}
+DEPENDS: list[tuple[KeyName, int, set[str]]] = [
+    (KeyName.EINITTOKEN, 0, COMMON | {"keyid", "owner"}),
+    (KeyName.PROVISION, 0, COMMON | {"attribute mask", "misc mask"}),
+    (KeyName.PROVISION_SEAL, 0, COMMON | {"attribute mask"}),
+    (KeyName.PROVISION_SEAL, 0x38, COMMON | {"attribute mask"} | KSS_FACTS),
+    (KeyName.PROVISION_SEAL, 0x04, COMMON - {"isvprodid"} | {"attribute mask"}),
+    (KeyName.SEAL, 0x01, COMMON - {"mrsigner"} | {"mrenclave", "attribute mask", "misc mask", "keyid", "owner"}),
+    (KeyName.SEAL, 0x02, COMMON | {"attribute mask", "misc mask", "keyid", "owner"}),
+    (KeyName.SEAL, 0x03, COMMON | {"mrenclave", "attribute mask", "misc mask", "keyid", "owner"}),
+    (KeyName.SEAL, 0x06, COMMON - {"isvprodid"} | {"attribute mask", "misc mask", "keyid", "owner"}),
+    (KeyName.SEAL, 0x0A, COMMON | {"attribute mask", "misc mask", "keyid", "owner", "configid", "configsvn"}),
+    (KeyName.SEAL, 0x12, COMMON | {"attribute mask", "misc mask", "keyid", "owner", "isvfamilyid"}),
+    (KeyName.SEAL, 0x22, COMMON | {"attribute mask", "misc mask", "keyid", "owner", "isvextprodid"}),
+    (KeyName.REPORT, 0, {"mrenclave", "attributes", "miscselect", "keyid", "owner", "configid"}),
+]
+
+
+@pytest.mark.parametrize(("name", "policy", "expected"), DEPENDS)
+def test_each_key_depends_on_exactly_what_the_architecture_says(name: KeyName, policy: int, expected: set[str]) -> None:
+    plain = machine()
+    signers = frozenset(plain.identity(start(plain, author=author)).secs.mrsigner for author in (0, 1))
+    host = machine(launch_signers=signers)
+    usual: dict[str, Any] = {"attributes": Attributes(int(EVERY), 3), "isvsvn": 2, "secs_configsvn": 2}
+    request = KeyRequest(name, policy, attribute_mask=ALL, misc_mask=0xFFFFFFFF)
+    first = key(host, request, **usual)
+    reborn = Machine(replace(FUSES, owner_epoch=bytes(16)), host.config)
+    found = {"owner"} if key(reborn, request, **usual) != first else set()
+    found |= {fact for fact, other in OF_THE_ENCLAVE.items() if key(host, request, **{**usual, **other}) != first}
+    found |= {fact for fact, other in OF_THE_REQUEST.items() if key(host, replace(request, **other), **usual) != first}
+    assert found == expected

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kloister.errors import Malformed, Misused, Unverified
-from kloister.formats.sgx import Attributes, Flag, Report, Secs
+from kloister.errors import Malformed, Misused, Unavailable, Unverified
+from kloister.formats.sgx import PAGE_SIZE, Attributes, Flag, Report, Secs
+from kloister.simulator.epc import EpcNode
 from kloister.simulator.fuses import Fuses
 from kloister.simulator.machine import Machine, MachineConfig
 from tests.support.enclaves import FUSES, KEYID, MODE64, machine, start
@@ -120,6 +121,24 @@ def test_enclaves_come_and_go_with_their_pages() -> None:
     assert list(host.status()) == [two]
     assert host.epc_used == 11
     assert start(host, b"three") not in (one, two)
+
+
+def test_enclaves_are_spread_over_nodes_and_packages() -> None:
+    host = machine(nodes=(EpcNode(20 * PAGE_SIZE), EpcNode(16 * PAGE_SIZE, 1)))
+    first, second = start(host, b"one"), start(host, b"two")
+    assert host.status()[first].placed == (8, 0)
+    assert host.status()[second].placed == (0, 8)
+    large = start(host, b"three" * 3000)
+    assert host.status()[large].placed == (11, 0)
+    spilled = start(host, b"four")
+    assert host.status()[spilled].placed == (0, 8)
+    assert (host.epc_used, host.epc_used_by_node, host.epc_total) == (35, (19, 16), 36)
+    with pytest.raises(Unavailable):
+        host.require_epc(1)  # and its SECS
+    for enclave in (first, large, spilled):
+        host.eremove(enclave)
+    again = start(host, b"three" * 12_800)
+    assert host.status()[again].placed == (20, 3)
 
 
 def test_the_author_does_not_change_the_measurement() -> None:

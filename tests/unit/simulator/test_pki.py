@@ -6,7 +6,7 @@ from kloister.errors import Misused
 from kloister.formats.dcap import PckExtension
 from kloister.formats.dcap.pck_extension import OID
 from kloister.formats.pki import Certificate, parse_chain
-from kloister.simulator.pki import CaType, PlatformTcb, SimulatedPki, derive_key, derive_serial
+from kloister.simulator.pki import CaType, Configuration, PlatformTcb, SimulatedPki, derive_key, derive_serial, pck_role
 from tests.support.evidence import SEED, point
 
 
@@ -49,6 +49,29 @@ def test_the_pck_certificate_says_what_was_asked_for() -> None:
     assert (extension.fmspc, extension.pceid) == (bytes(6), b"\1\2")
 
 
+@pytest.mark.parametrize(
+    "said", [Configuration(), Configuration(dynamic_platform=False, cached_keys=True, smt_enabled=False)]
+)
+def test_a_platform_of_packages_has_an_instance_and_a_configuration(said: Configuration) -> None:
+    pki = SimulatedPki.derive(SEED, configuration=said)
+    extension = PckExtension.parse(pki.pck.certificate.extensions[OID])
+    assert extension.platform_instance_id is not None
+    assert len(extension.platform_instance_id) == 16
+    seen = (extension.dynamic_platform, extension.cached_keys, extension.smt_enabled)
+    assert seen == (said.dynamic_platform, said.cached_keys, said.smt_enabled)
+    alone = SimulatedPki.derive(SEED, ca_type=CaType.PROCESSOR, configuration=said).extension
+    assert (alone.dynamic_platform, alone.cached_keys, alone.smt_enabled) == (None, None, None)
+
+
+def test_each_tcb_has_a_pck_of_its_own_under_the_same_root() -> None:
+    old = SimulatedPki.derive(SEED)
+    newer = SimulatedPki.derive(SEED, tcb=PlatformTcb(components=(6, *old.tcb.components[1:])))
+    assert point(old.pck.key) != point(newer.pck.key)
+    assert old.pck.certificate.serial != newer.pck.certificate.serial
+    assert (old.root_der(), old.fmspc, old.extension.ppid) == (newer.root_der(), newer.fmspc, newer.extension.ppid)
+    assert old.extension.platform_instance_id == newer.extension.platform_instance_id
+
+
 def test_a_short_seed_is_a_bug_of_ours() -> None:
     with pytest.raises(Misused):
         SimulatedPki.derive(SEED[:31])
@@ -56,6 +79,6 @@ def test_a_short_seed_is_a_bug_of_ours() -> None:
 
 def test_no_key_is_printed() -> None:
     pki = SimulatedPki.derive(SEED)
-    secret = derive_key(SEED, "pck").private_numbers().private_value
+    secret = derive_key(SEED, pck_role(PlatformTcb())).private_numbers().private_value
     assert str(secret) not in repr(pki)
     assert "PrivateKey" not in repr(pki)

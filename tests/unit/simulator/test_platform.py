@@ -7,23 +7,29 @@ from typing import Any
 import pytest
 
 from kloister.errors import Denied, Malformed, Misconfigured, Misused, Unavailable, Unverified
+from kloister.formats.dcap import TcbStatus
 from kloister.formats.dcap.quote import Quote
 from kloister.formats.enclave.content import ContentEnclave
 from kloister.formats.enclave.manifest import Manifest
 from kloister.formats.enclave.measurement import gramine_runs, mrenclave
 from kloister.formats.enclave.signing import unsigned_sigstruct
-from kloister.formats.sgx import PAGE_SIZE, Flag, KeyName, KeyPolicy, KeyRequest, Report
+from kloister.formats.sgx import PAGE_SIZE, Attributes, Flag, KeyName, KeyPolicy, KeyRequest, Report, Sigstruct
+from kloister.simulator.documents import TcbStage
+from kloister.simulator.epc import EpcNode
 from kloister.simulator.fuses import Fuses
+from kloister.simulator.pki import PlatformTcb, SimulatedPki
 from kloister.simulator.platform import SimulatedPlatform
 from kloister.tee.simulated.ports import Platform
+from kloister.trust.verifier import Collateral, Root, verify_sgx
 from tests.support.enclaves import FUSES, KEYID, author_key, signer, small_elf
+from tests.support.evidence import NOW
 
 DATA = bytes(range(64))
 PAL = small_elf()
 
 
 def platform(**changes: Any) -> SimulatedPlatform:
-    return SimulatedPlatform(**{"fuses": FUSES, "keyid": KEYID, "epc_bytes": 64 << 20, **changes})
+    return SimulatedPlatform(**{"fuses": FUSES, "keyid": KEYID, "nodes": (EpcNode(64 << 20),), **changes})
 
 
 def manifest(**sgx: Any) -> Manifest:
@@ -111,7 +117,7 @@ def test_debug_is_what_the_manifest_says() -> None:
 
 
 def test_an_enclave_that_does_not_fit_is_refused_with_the_figures() -> None:
-    host = platform(epc_bytes=5 << 20)
+    host = platform(nodes=(EpcNode(5 << 20),))
     fits, too_large = manifest(), manifest(enclave_size="8M")
     with pytest.raises(Unavailable) as refused:
         host.start(too_large.data, PAL, sigstruct(too_large))
@@ -163,3 +169,90 @@ def test_status_and_documents_are_the_platforms_and_public() -> None:
     at = datetime(2026, 11, 22, tzinfo=UTC)
     assert host.collateral(at) == same.collateral(at)
     assert FUSES.root.hex() not in repr(host.status())
+
+
+def updated(components: tuple[int, ...]) -> SimulatedPki:
+    """The certificates after a microcode update (or before it)."""
+    return SimulatedPki.derive(FUSES.root, tcb=PlatformTcb(components=components))
+
+
+OLD = PlatformTcb().components
+NEW = (OLD[0] + 1, *OLD[1:])
+
+
+def seal(host: SimulatedPlatform, cpusvn: bytes) -> bytes:
+    enclave = host.start_content(b"app", content_sigstruct(b"app"))
+    return enclave.key(KeyRequest(KeyName.SEAL, KeyPolicy.MRENCLAVE, cpusvn=cpusvn).build())
+
+
+def test_after_a_microcode_update_old_seals_open_and_a_rollback_opens_no_new_one() -> None:
+    before, after = platform(pki=updated(OLD)), platform(pki=updated(NEW))
+    sealed = seal(before, bytes(OLD))
+    assert seal(after, bytes(OLD)) == sealed
+    fresh = seal(after, bytes(NEW))
+    assert fresh != sealed
+    rolled_back = platform(pki=updated(OLD), keyid=bytes(32))
+    with pytest.raises(Denied) as refused:
+        seal(rolled_back, bytes(NEW))
+    assert refused.value.code == "sgx-invalid-cpusvn"
+    assert seal(rolled_back, bytes(OLD)) == sealed
+
+
+def test_a_microcode_update_shows_in_evidence_under_the_same_root() -> None:
+    before, after = platform(pki=updated(OLD)), platform(pki=updated(NEW))
+    stage = TcbStage(status=TcbStatus.OUT_OF_DATE)
+    told = {}
+    for name, host in (("before", before), ("after", after)):
+        quote = host.start_content(b"app", content_sigstruct(b"app")).quote(DATA)
+        parts = Collateral.from_json(before.collateral(NOW, stage))
+        told[name] = verify_sgx(quote, parts, [Root.from_der(before.root())], NOW).tcb
+    assert (told["before"].status, told["after"].status) == (TcbStatus.OUT_OF_DATE, TcbStatus.OUT_OF_DATE)
+    everywhere = platform(pki=updated(tuple(svn + 1 for svn in OLD)))
+    quote = everywhere.start_content(b"app", content_sigstruct(b"app")).quote(DATA)
+    parts = Collateral.from_json(before.collateral(NOW, stage))
+    verified = verify_sgx(quote, parts, [Root.from_der(before.root())], NOW)
+    assert verified.tcb.status == TcbStatus.UP_TO_DATE
+
+
+def test_a_report_made_before_an_update_is_worth_nothing_after_it() -> None:
+    before, after = platform(pki=updated(OLD)), platform(pki=updated(NEW))
+    one = before.start_content(b"app", content_sigstruct(b"app"))
+    report = Report.parse(one.report(before.qe.target_info().build(), DATA))
+    before.qe.quote(report)
+    with pytest.raises(Unverified) as refused:
+        after.qe.quote(report)
+    assert refused.value.code == "report-mac"
+
+
+def test_the_host_chooses_the_configuration_of_an_enclave_with_kss() -> None:
+    host = platform()
+    content = ContentEnclave.of(b"app")
+    attributes = Attributes(Flag.MODE64BIT | Flag.KSS, 3)
+    mask = Attributes((1 << 64) - 1, (1 << 64) - 1)
+    unsigned = Sigstruct(
+        enclavehash=content.mrenclave(),
+        attributes=attributes,
+        attribute_mask=mask,
+        isvfamilyid=b"f" * 16,
+        isvextprodid=b"e" * 16,
+    )
+    signed = unsigned.sign(author_key()).build()
+    enclave = host.start_content(b"app", signed, configid=b"c" * 64, configsvn=3)
+    report = Quote.parse(enclave.quote(DATA)).report
+    assert (report.configid, report.configsvn) == (b"c" * 64, 3)
+    assert (report.isvfamilyid, report.isvextprodid) == (b"f" * 16, b"e" * 16)
+    with pytest.raises(Malformed) as refused:
+        host.start_content(b"app", content_sigstruct(b"app"), configid=b"c" * 64)
+    assert refused.value.code == "ecreate-config"
+
+
+def test_status_tells_each_node() -> None:
+    host = platform(nodes=(EpcNode(4 << 20), EpcNode(8 << 20, 1)))
+    enclave = host.start_content(b"app" * 500_000, content_sigstruct(b"app" * 500_000))
+    status = host.status()
+    assert [(node["package"], node["epcTotal"]) for node in status["nodes"]] == [(0, 4 << 20), (1, 8 << 20)]
+    assert sum(node["epcUsed"] for node in status["nodes"]) == status["epcUsed"]
+    assert status["nodes"][1]["epcUsed"] > 500_000
+    own = status["nodes"][1]["epcUsed"]
+    enclave.remove()
+    assert host.status()["nodes"][1]["epcUsed"] < own - 500_000
