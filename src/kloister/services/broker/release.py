@@ -145,11 +145,12 @@ class ReleaseDesk:
         now = self._now()
         facts = _Facts(request, peer)
         if not self._consume(request, int(now.timestamp())):
-            self._refuse_stranger(facts, now)
+            reason = reasons.describe("nonce-unknown")
+            self._refuse(facts, Denied("nonce-unknown", reason.text, reason.allow), now)
         try:
             return self._released(facts, now)
-        except KloisterError as reason:
-            self._refuse(facts, reason, now)
+        except KloisterError as error:
+            self._refuse(facts, error, now)
 
     def _consume(self, request: ReleaseRequest, now: int) -> bool:
         with self._storage.transaction() as transaction:
@@ -187,14 +188,11 @@ class ReleaseDesk:
         bundle = assemble(policy, service, {name: material for name, (material, _) in obtained.items()})
         return bundle, [made for _, made in obtained.values()]
 
-    def _refuse_stranger(self, facts: _Facts, now: datetime) -> NoReturn:
-        if not self._strangers.admits(int(now.timestamp())):
-            raise Unavailable("too-many-requests", "Too many requests without a valid nonce.", "Wait a minute.")
-        reason = reasons.describe("nonce-unknown")
-        self._refuse(facts, Denied("nonce-unknown", reason.text, reason.allow), now)
-
     def _refuse(self, facts: _Facts, reason: KloisterError, now: datetime) -> NoReturn:
         identifier, at = entropy.identifier(), int(now.timestamp())
+        # without a policy yet, nobody has proved anything: a nonce is there for the asking, and quotes are no secret
+        if facts.policy is None and not self._strangers.admits(at):
+            raise Unavailable("too-many-requests", "Too many requests that prove nothing.", "Wait a minute.") from None
         detail = facts.as_json() | {
             "id": identifier,
             "at": at,

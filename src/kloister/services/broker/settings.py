@@ -12,8 +12,9 @@ class Settings:
         outstanding: nonces given out and not used, of all peers: some 100 bytes each.
         outstanding_per_peer: the same of one address; a node that restarts 100 workloads at once stays below.
         refusals: refusals kept for `explain`.
-        strangers: refusals per minute of requests without a valid nonce that are recorded; what is more is answered
-            with "too many" and leaves no trace, so that a stranger cannot fill the disk.
+        strangers: refusals per minute that are recorded of requests without a valid nonce or without a genuine quote
+            for this very exchange; what is more is answered with "too many" and leaves no trace, so that a stranger
+            cannot fill the disk.
     """
 
     simulated: bool = False

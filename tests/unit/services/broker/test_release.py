@@ -187,6 +187,22 @@ def test_a_stranger_cannot_fill_the_disk(tmp_path: Path) -> None:
     rig.close()
 
 
+@pytest.mark.parametrize("evidence", [{"forge": Forge(pki=SimulatedPki.derive(bytes(32)))}, {"report_data": bytes(64)}])
+def test_a_stranger_with_nonces_cannot_fill_the_disk_either(tmp_path: Path, evidence: dict[str, Any]) -> None:
+    """Anybody gets nonces, and a genuine quote is no secret."""
+    rig = Rig(tmp_path, Settings(simulated=True, strangers=2)).prepared()
+    before = len(events(rig))
+    for _ in range(2):
+        refused(rig.guest(**evidence))
+    with pytest.raises(Unavailable) as caught:
+        rig.guest(**evidence).ask()
+    assert caught.value.code == "too-many-requests"
+    assert len(events(rig)) == before + 2
+    assert refused(rig.guest(enclave=replace(ENCLAVE, mrenclave=bytes(32)))).code == "measurement-not-allowed"
+    rig.guest().ask()  # who proves what it is finds the door open all the while
+    rig.close()
+
+
 def test_a_secret_that_was_not_uploaded_is_named(rig: Rig) -> None:
     assert rig.apply(document())["missing"] == ["licence"]
     refusal = refused(rig.guest())
