@@ -94,19 +94,28 @@ def _field(prefix: bytes, arc: int, value: bytes) -> bytes:
 def _table(content: bytes, prefix: bytes) -> Mapping[int, der.Element]:
     """A sequence of {identifier, value} by the last arc; identifiers must be below `prefix` and occur once."""
     table: dict[int, der.Element] = {}
-    for row in der.split(content, _WHAT):
-        pair = der.split(der.expect(row, der.SEQUENCE, _WHAT), _WHAT)
-        if len(pair) != 2:  # noqa: PLR2004 -- identifier and value
-            raise Malformed(
-                "pck-extension-field", "A field of the SGX extension is not a pair of identifier and value."
-            )
-        oid = der.expect(pair[0], der.OBJECT_IDENTIFIER, _WHAT)
-        if oid[:-1] != prefix or oid[-1] in table:
-            raise Malformed(
-                "pck-extension-field", "The SGX extension has a field that is foreign or stands there twice."
-            )
-        table[oid[-1]] = pair[1]
+    head = bytes((der.OBJECT_IDENTIFIER, len(prefix) + 1)) + prefix
+    value_at, at = len(head) + 1, 0
+    while at < len(content):
+        start, end = der.content(content, at, _WHAT)
+        row = content[start:end]
+        if content[at] != der.SEQUENCE or not row.startswith(head):
+            raise _unfit_row(content[at], row)
+        start, last = der.content(row, value_at, _WHAT)
+        if last != len(row) or row[value_at - 1] in table:
+            raise _unfit_row(content[at], row)
+        table[row[value_at - 1]] = der.Element(row[value_at], row[start:last])
+        at = end
     return table
+
+
+def _unfit_row(tag: int, row: bytes) -> Malformed:
+    """What is wrong with a row that is not a pair, or whose identifier is foreign or stands there twice."""
+    pair = der.split(der.expect(der.Element(tag, row), der.SEQUENCE, _WHAT), _WHAT)
+    if len(pair) != 2:  # noqa: PLR2004 -- identifier and value
+        return Malformed("pck-extension-field", "A field of the SGX extension is not a pair of identifier and value.")
+    der.expect(pair[0], der.OBJECT_IDENTIFIER, _WHAT)
+    return Malformed("pck-extension-field", "The SGX extension has a field that is foreign or stands there twice.")
 
 
 def _element(table: Mapping[int, der.Element], arc: int) -> der.Element:

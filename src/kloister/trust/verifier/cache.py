@@ -142,7 +142,7 @@ class VerifierCache:
         self._collateral: Lru[ProvenCollateral] = Lru(collateral)
         self._platforms: Lru[ProvenPlatform] = Lru(platforms)
         self._quoting_enclaves: Lru[ProvenQe] = Lru(quoting_enclaves)
-        self._judgements: Lru[Judgement] = Lru(quoting_enclaves)
+        self._judgements: Lru[Judgement] = Lru(platforms)
         self._endorsements: Lru[EndorsedKey] = Lru(endorsements)
 
     @property
@@ -167,5 +167,5 @@ class VerifierCache:
 
     @property
     def judgements(self) -> Lru[Judgement]:
-        """Of steps 5, 7 and 9 to 12, one per quoting enclave, collateral and TDX module."""
+        """Of steps 5, 7 and 9 to 12, one per platform, collateral, version of the QE and of the TDX module."""
         return self._judgements

@@ -122,22 +122,24 @@ def verify_steps(request: Request, tee: Tee) -> tuple[Judgement, Root]:
     """
     cache, authentication = request.cache, request.quote.authentication
     platform, proven, collateral_key = _platform_and_collateral(request)  # steps 2 to 4
-    qe_key = _qe_key(platform.digest, authentication)
-    known = cache.judgements.get(qe_key + collateral_key + tee.judged_by)  # of steps 5, 7 and 9 to 12
+    judged_by = platform.digest + collateral_key + _identity_of(authentication.qe_report) + tee.judged_by
+    known = cache.judgements.get(judged_by)  # of steps 5, 7 and 9 to 12
     documents = proven.documents
     if known is None:
         check_scope(documents.info.content, platform.extension, tee.info)  # step 5
-    qe = cache.quoting_enclaves.get(qe_key) or verify_qe_report(authentication, platform.chain[0])  # step 6
+    qe_key = _qe_key(platform.digest, authentication)
+    qe_known = cache.quoting_enclaves.get(qe_key)
+    qe = qe_known or verify_qe_report(authentication, platform.chain[0])  # step 6
     level = None if known else match_qe(qe.report, documents.identity.content, tee.identity)  # step 7
     signature = raw_signature(authentication.signature)
     check_signature(qe.key, signature, request.quote.signed, "quote-signature", "the quote")  # step 8
-    if level is None or known:
-        return cast("Judgement", known), platform.root
-    cache.quoting_enclaves.put(qe_key, qe)
-    genuine = Genuine(platform=platform.extension, collateral=proven, qe_report=qe.report, qe_level=level)
-    judgement = _judge(genuine, tee, platform)
-    cache.judgements.put(qe_key + collateral_key + tee.judged_by, judgement)
-    return judgement, platform.root
+    if qe_known is None:
+        cache.quoting_enclaves.put(qe_key, qe)
+    if known is None and level is not None:
+        genuine = Genuine(platform=platform.extension, collateral=proven, qe_report=qe.report, qe_level=level)
+        known = _judge(genuine, tee, platform)
+        cache.judgements.put(judged_by, known)
+    return cast("Judgement", known), platform.root
 
 
 def _judge(genuine: Genuine, tee: Tee, platform: ProvenPlatform) -> Judgement:
@@ -170,7 +172,9 @@ def _platform_and_collateral(request: Request) -> tuple[ProvenPlatform, ProvenCo
     if not platform_known:
         cache.platforms.put(platform.digest, platform)
 
-    documents = known.documents if known else Documents.prove(request.collateral, platform.root)  # step 4
+    documents = (
+        known.documents if known else Documents.prove(request.collateral, platform.root, platform.chain)
+    )  # step 4
     if not in_time:
         documents.check(revocations, at)
     if known is None:
@@ -227,3 +231,8 @@ def _qe_key(platform: bytes, authentication: Authentication) -> bytes:
         authentication.qe_auth_data,
     )  # all but the last have one size, so that no two lists give the same bytes
     return hashlib.sha256(b"".join(parts)).digest()
+
+
+def _identity_of(report: bytes) -> bytes:
+    """All of a QE's report that step 7 looks at: MISCSELECT, ATTRIBUTES, MRSIGNER, ISVPRODID and ISVSVN."""
+    return report[16:20] + report[48:64] + report[128:160] + report[256:260]

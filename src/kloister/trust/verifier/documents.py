@@ -57,21 +57,26 @@ class Documents:
     identity: Signed[QeIdentity]
 
     @classmethod
-    def prove(cls, collateral: Collateral, root: Root) -> Self:
+    def prove(cls, collateral: Collateral, root: Root, known: Sequence[Certificate] = ()) -> Self:
         """Verify signatures and signers of both, and read them.
+
+        Args:
+            collateral: untrusted.
+            root: under which the signers must be.
+            known: certificates that were read before.
 
         Raises:
             Unverified: `tcb-info-signature`, `tcb-info-signer-*`, `qe-identity-signature`, `qe-identity-signer-*`.
             Malformed: `tcb-info-*`, `qe-identity-*`.
         """
-        info_chain = _signer(collateral.tcb_info_issuer_chain, TCB_INFO_SIGNER_CHAIN, root, "tcb-info")
+        info_chain = _signer(collateral.tcb_info_issuer_chain, TCB_INFO_SIGNER_CHAIN, root, known)
         text = collateral.tcb_info
         _check_signed(text, collateral.tcb_info_signature, info_chain[0], "tcb-info")
         info = TcbInfo.parse(text)
         identity_chain = info_chain  # the same certificates need no second look
         if collateral.qe_identity_issuer_chain != collateral.tcb_info_issuer_chain:
             chain = collateral.qe_identity_issuer_chain
-            identity_chain = _signer(chain, QE_IDENTITY_SIGNER_CHAIN, root, "qe-identity")
+            identity_chain = _signer(chain, QE_IDENTITY_SIGNER_CHAIN, root, known)
         text = collateral.qe_identity
         _check_signed(text, collateral.qe_identity_signature, identity_chain[0], "qe-identity")
         identity = QeIdentity.parse(text)
@@ -92,8 +97,11 @@ class Documents:
         self.identity.check(revocations, at)
 
 
-def _signer(pem: str, positions: Sequence[Position], root: Root, code: str) -> tuple[Certificate, ...]:
-    chain = parse_chain(pem.encode("ascii"), f"{code}-issuer-chain")
+def _signer(
+    pem: str, positions: Sequence[Position], root: Root, known: Sequence[Certificate]
+) -> tuple[Certificate, ...]:
+    code = positions[0].code.removesuffix("-signer")
+    chain = parse_chain(pem.encode("ascii"), f"{code}-issuer-chain", known)
     prove_chain(chain, positions, [root])
     return chain
 

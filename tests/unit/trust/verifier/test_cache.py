@@ -167,7 +167,7 @@ def test_it_is_bounded_and_what_was_used_last_stays() -> None:
     for index in range(5):
         key = derive_key(SEED, f"attestation {index}")
         verify(cache, replace(FORGE, attestation_key=key).quote())
-    assert sizes(cache) == (1, 1, 2, 2)
+    assert sizes(cache) == (1, 1, 2, 1)
     few: Lru[str] = Lru(2)
     few.put(b"a", "A")
     few.put(b"b", "B")
@@ -176,6 +176,15 @@ def test_it_is_bounded_and_what_was_used_last_stays() -> None:
     assert (few.get(b"a"), few.get(b"b"), few.get(b"c")) == ("A", None, "C")
     with pytest.raises(Misused):
         Lru(-1)
+
+
+def test_a_newer_quoting_enclave_is_judged_anew() -> None:
+    cache = warm()
+    older = replace(FORGE, qe=replace(QE, isvsvn=QE.isvsvn - 1)).quote()
+    newer = replace(FORGE, qe=replace(QE, isvsvn=QE.isvsvn + 1)).quote()
+    assert code_of(lambda: verify(cache, older)) == "qe-svn-unsupported"
+    assert verify(cache, newer).basis.qe_isvsvn == QE.isvsvn + 1
+    assert verify(cache).basis.qe_isvsvn == QE.isvsvn
 
 
 def test_it_may_keep_nothing() -> None:
@@ -200,4 +209,4 @@ def test_threads_share_it() -> None:
     with ThreadPoolExecutor(4) as pool:
         outcomes = list(pool.map(outcome, work))
     assert outcomes == [*["True"] * 6, *["quote-signature"] * 6] * 8
-    assert sizes(cache) == (1, 1, 3, 3)
+    assert sizes(cache) == (1, 1, 3, 1)
