@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from kloister.images.importer import ImportOptions, import_image
+from kloister.images.samples.root import Root
 from kloister.serve import stack
 from kloister.serve.state import State
+from tests.e2e.small import CAT
 
 pytestmark = pytest.mark.e2e
 
@@ -30,6 +32,31 @@ def _run(state: State, image: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "kloister", "run", image, "--state", str(state.root)]
     environment = {**os.environ, "LEAKED": "by the host"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+_PRELOADED = """
+#include <unistd.h>
+__attribute__((constructor)) static void say(void) {
+    char name[256];
+    ssize_t size = readlink("/proc/self/exe", name, 255);
+    if (size > 0) { name[size] = '\\n'; write(1, name, size + 1); }
+}
+"""
+
+
+def test_what_the_image_preloads_is_not_loaded_into_the_launcher(state: State, tmp_path: Path) -> None:
+    compiler = shutil.which("gcc") or pytest.skip("gcc is not installed")
+    root = Root(tmp_path / "root")
+    root.program("usr/bin/cat", CAT)
+    root.libraries([CAT])
+    root.directory("etc")
+    (tmp_path / "root/etc/ld.so.preload").write_text("/say.so\n")
+    command = [compiler, "-shared", "-fPIC", "-w", "-x", "c", "-", "-o", str(tmp_path / "root/say.so")]
+    subprocess.run(command, input=_PRELOADED, text=True, check=True)
+    image = f"oci:{tmp_path}/plain"
+    import_image(tmp_path / "root", image, ImportOptions(entrypoint=("/usr/bin/cat", "/etc/ld.so.preload")))
+    ran = _run(state, image)
+    assert (ran.returncode, ran.stdout) == (0, "/usr/bin/cat\n/say.so\n"), ran.stderr
 
 
 def test_an_ordinary_image_is_converted_once_and_runs(state: State, tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "mount-unreachable": Reason("A directory cannot be shown inside the sandbox.", "Check the path and its rights."),
     # what the policy releases
     "output-unsupported": Reason("The policy wants encrypted output, which is not made yet.", "Use output: clear."),
+    "preload-lost": Reason(
+        "The image's /etc/ld.so.preload, which is kept from the launcher's loader, cannot be put back.",
+        "Let the image's /etc be a directory that its owner may write to.",
+    ),
     "place-shared": Reason(
         "A private or released file would lie in a named mount, where the host reads it.",
         "Give the mount another place (`kloister convert --mount`), or run without it.",

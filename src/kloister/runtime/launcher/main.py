@@ -21,6 +21,7 @@ from kloister.errors import Denied, KloisterError
 from kloister.formats.enclave.launch import LaunchDocument
 from kloister.formats.protocol.bundle import Bundle
 from kloister.formats.protocol.host import Host
+from kloister.runtime import preload
 from kloister.runtime.launcher import attestation, documents, handover, inject, lockdown
 from kloister.runtime.launcher.channel import Channel
 from kloister.runtime.launcher.placing import Root
@@ -56,6 +57,7 @@ def start(channel: Channel) -> NoReturn:
     Raises:
         KloisterError: why the application is not started.
     """
+    preload.put_back()  # before anything looks at the image's files
     launch, host = documents.read_launch(_ROOT), documents.read_host(_ROOT)  # step 1
     documents.refuse_arguments(host)  # step 2
     channel.phase("documents")

@@ -11,6 +11,7 @@ import signal
 import socket
 
 from kloister.formats.protocol.events import Exited, Log, Refused
+from kloister.runtime import preload
 from kloister.runtime.linux import notifications, process
 from kloister.runtime.runner import events, fill, first, root
 from kloister.runtime.runner.host import Clones
@@ -70,6 +71,10 @@ def _build(link: socket.socket, blueprint: Blueprint, clones: Clones, watch: eve
     owner = (pack.launch.image.user.uid, pack.launch.image.user.gid)
     places = root.Places(tree, clones, files, pack.launch.writable, owner)
     fill.fill(tree, pack, owners=not blueprint.ids.single, places=places)
+    try:
+        preload.set_aside()
+    except OSError as error:
+        raise fill.full_or(error, pack.launch.memory) from None
     places.share()
     events.post(link, watch.phase("fill"))
 
