@@ -41,14 +41,14 @@ class Case:
         """Options over what a bundle brings over defaults. Raises `Malformed`: `evidence-bundle-*`, `collateral-*`."""
         bundle = Bundle.parse(data) if is_bundle(data) else None
         own: Any = bundle.policy if bundle else DEFAULT_POLICY
-        chosen = None if proof_only else policy or own
+        chosen = None if proof_only else own if policy is None else policy
         if bundle is None:
             if len(data) > MAX_EVIDENCE:
                 raise Malformed("evidence-size", f"The evidence has more than {MAX_EVIDENCE} bytes; none has.")
             return cls(evidence=data, policy=chosen, at=(at or clock.now()).replace(microsecond=0))
         say(
             f"This is a bundle: judged at {'the given time' if at else 'its own time'} {instant(at or bundle.at)}"
-            f" by {'the given policy' if policy else 'its own policy' if chosen else 'no policy'}."
+            f" by {'no policy' if chosen is None else 'its own policy' if policy is None else 'the given policy'}."
         )
         documents = Collateral.from_json(bundle.collateral)
         return cls(evidence=bundle.evidence, collateral=documents, policy=chosen, at=at or bundle.at)

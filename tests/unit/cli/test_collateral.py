@@ -207,3 +207,10 @@ def test_a_pack_is_shown_and_a_damaged_one_named(desk: Desk) -> None:
     assert code(done) == "collateral-pack-hash"
     assert "pack" in done.error["text"]
     assert code(desk.collateral("import", desk.path("pack"), "--json")) == "collateral-pack-hash"
+
+
+def test_an_empty_policy_is_not_the_default_one(desk: Desk) -> None:
+    (desk.folder / "empty.json").write_text("")
+    assert desk.verify(*desk.source).code == 0
+    done = desk.verify(*desk.source, "--policy", desk.path("empty.json"), "--json")
+    assert (done.code, "error" in done.json) == (1, True)
