@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -97,6 +98,19 @@ def test_runs_beside_a_static_program_of_another_libc(unpacked: Path, inside: In
     shutil.copy(busybox, tmp_path / "bin/sh")
     run = inside(tmp_path, f"import {ENTRY}, os; os.execv('/bin/sh', ['sh', '-c', 'echo $((6*7))'])")
     assert (run.returncode, run.stdout) == (0, "42\n"), run.stderr
+
+
+def test_the_images_openssl_settings_are_not_the_launchers(unpacked: Path, inside: Inside, tmp_path: Path) -> None:
+    """They may load modules of the image into it, and are made for another OpenSSL."""
+    root = tmp_path / "root"
+    shutil.copytree(unpacked, root, symlinks=True)
+    default = Path(ssl.get_default_verify_paths().openssl_cafile).parent / "openssl.cnf"
+    settings = root / default.relative_to("/")
+    settings.parent.mkdir(parents=True)
+    settings.write_text("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nMaxProtocol = TLSv1.2\n")
+    text = "import ssl\nprint(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).maximum_version.name)"
+    ran = inside(root, text)
+    assert (ran.returncode, ran.stdout) == (0, "MAXIMUM_SUPPORTED\n"), ran.stderr
 
 
 def test_equals_its_import_closure(built: Build, unpacked: Path, inside: Inside) -> None:
