@@ -14,6 +14,7 @@ from kloister.formats.wire import load_json, unhex
 MAX_SIZE = 1024 * 1024  # bytes of one document; Intel's have 10 to 60 KiB
 MAX_LEVELS = 1000  # TCB levels in one document; Intel's have about 20
 MAX_ADVISORIES = 1000  # advisories of one level; Intel's have about 40
+_STATUSES = {str(each): each for each in TcbStatus}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 
@@ -78,9 +79,10 @@ class Document:
     def status(self, name: str, allowed: frozenset[TcbStatus]) -> TcbStatus:
         """One of the statuses that this document may use."""
         value = self.text(name)
-        if value not in allowed:
+        status = _STATUSES.get(value)
+        if status not in allowed:
             raise self.unfit(name)
-        return TcbStatus(value)
+        return status
 
     def items(self, name: str, limit: int) -> list[Any]:
         """A list of at most `limit` values."""
@@ -102,6 +104,6 @@ class Document:
         if "advisoryIDs" not in self.fields:
             return ()
         values = self.items("advisoryIDs", MAX_ADVISORIES)
-        if not all(isinstance(value, str) for value in values):
+        if not set(map(type, values)) <= {str}:
             raise self.unfit("advisoryIDs")
         return tuple(values)

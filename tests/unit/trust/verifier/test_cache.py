@@ -162,6 +162,12 @@ def test_an_entry_counts_only_under_the_roots_of_the_call() -> None:
     assert code_of(lambda: verify(cache, roots=[STRANGER.root, Root.from_der(FORGE.pki.root_der())])) == "accepted"
 
 
+def test_the_same_key_under_another_name_is_another_root() -> None:
+    cache, renamed = warm(), replace(FORGE.root, name="renamed")
+    assert verify(cache, roots=[renamed]).root.name == "renamed"
+    assert verify(cache).root == FORGE.root
+
+
 def test_it_is_bounded_and_what_was_used_last_stays() -> None:
     cache = VerifierCache(collateral=1, platforms=2, quoting_enclaves=2)
     for index in range(5):
