@@ -36,7 +36,7 @@ from kloister.services.appraisal.whatif import Question, Row, of_server, what_if
 from kloister.services.collateral.bundle import MAX_SIZE as MAX_BUNDLE
 from kloister.services.collateral.ports import Provided
 from kloister.trust.policy.appraisal import MAX_SIZE as MAX_POLICY
-from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Collateral, Root
+from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Collateral, Root, SnpEndorsement
 
 _MAX_ROOT = 64 * 1024  # bytes of a certificate file
 _SERVER = "https://"
@@ -135,6 +135,8 @@ def verify(
 
       kloister verify quote.bin --collateral c.json --explain --what-if-collateral early.json --what-if-at 2027-01-01
 
+      kloister verify report.bin
+
       kloister verify report.bin --vek vcek.der --chain cert_chain.pem
 
       kloister verify https://service.example:8443 --collateral c.json --policy wanted.yaml
@@ -170,8 +172,9 @@ def verify(
         if bundle_out is not None:
             raise typer.BadParameter("--bundle-out keeps quotes with their collateral; an SNP report has none.")
         ours = [_any_root(each) for each in root or ()] or AMD_ROOTS
-        asked = Question(case.evidence, ours, case.parsed_policy(policy), read_endorsement(vek, chain, crl))
-        _finish(what_if(asked, None, case.at, (), what_if_at or ()), manner)
+        endorsement, more = _endorsed(read_endorsement(vek, chain, crl), case, choice, ours)
+        asked = Question(case.evidence, ours, case.parsed_policy(policy), endorsement)
+        _finish(what_if(asked, None, case.at, (), what_if_at or ()), manner, more)
         return
     roots = [_root(each) for each in root or ()] or [INTEL_ROOT]
     documents, provided = _documents(collateral, case, choice, roots)
@@ -200,6 +203,17 @@ def _evidence(thing: str) -> bytes:
     if thing.startswith(_SERVER):
         return server_certificate(thing)
     return _read(None if thing == "-" else Path(thing), MAX_BUNDLE, "evidence")
+
+
+def _endorsed(
+    given: SnpEndorsement | None, case: Case, choice: Choice, roots: Sequence[Root | AmdRoot]
+) -> tuple[SnpEndorsement | None, Mapping[str, Any]]:
+    """What vouches for an SNP report, and where it comes from if it was fetched or held."""
+    ours = [root for root in roots if isinstance(root, AmdRoot)]
+    if given is not None or not ours:
+        return given, {}
+    fetched = choice.fetch_endorsement(case.evidence, ours)
+    return fetched.endorsement, {"collateral": fetched.as_json()}
 
 
 def _documents(

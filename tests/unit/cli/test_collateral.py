@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from kloister.simulator.platform import SimulatedPlatform
 from tests.support import pcs
 from tests.support.cli import Done, kloister
 from tests.support.enclaves import FUSES, KEYID, signer
+from tests.support.snp import Issued
+from tests.unit.services.collateral.test_kds import MILAN, kds
 
 PLATFORM = SimulatedPlatform(FUSES, KEYID, author=signer())
 EARLY = TcbStage(status=TcbStatus.OUT_OF_DATE, evaluation_number=EVALUATION_NUMBER + 1)
@@ -214,3 +217,22 @@ def test_an_empty_policy_is_not_the_default_one(desk: Desk) -> None:
     assert desk.verify(*desk.source).code == 0
     done = desk.verify(*desk.source, "--policy", desk.path("empty.json"), "--json")
     assert (done.code, "error" in done.json) == (1, True)
+
+
+def test_what_vouches_for_an_snp_report_is_fetched_once(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    issued = Issued(start=now - timedelta(days=1), end=now + timedelta(days=365))
+    forge = replace(MILAN, vek=issued, ask=issued, ark=issued)
+    (tmp_path / "report.bin").write_bytes(forge.signed())
+    (tmp_path / "ark.der").write_bytes(forge.ark_der())
+    command = ["verify", str(tmp_path / "report.bin"), "--root", str(tmp_path / "ark.der"), "--proof-only", "--json"]
+    command += ["--cache", str(tmp_path / "cache")]
+    crl = forge.crl(start=now - timedelta(days=1), end=now + timedelta(days=30))
+    with pcs.serving(kds(forge, crl)) as server:
+        done = kloister(*command, "--source", f"kds+{server.url}")
+        assert (done.code, done.json["genuine"]) == (0, True), done
+        assert {item["source"] for item in done.json["collateral"]} == {f"kds {server.url[7:]}"}
+        assert len(server.asked) == 3
+    assert kloister(*command, "--offline").json["genuine"] is True
+    again = kloister(*command, "--source", f"kds+{server.url}")  # nobody answers there any more
+    assert again.json["genuine"] is True

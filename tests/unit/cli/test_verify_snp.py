@@ -119,9 +119,9 @@ def test_other_times_are_asked(bench: Bench) -> None:
 
 
 def test_what_is_missing_is_said(bench: Bench) -> None:
-    result = bench.run(parts=())
+    result = bench.run("--offline", "--cache", bench.at("none"), parts=())
     assert result.exit_code == 1
-    assert "endorsement-missing" in result.stderr
+    assert "collateral-not-held" in result.stderr
     assert bench.run(parts=("vek.der",)).exit_code == 2
     assert bench.run("--bundle-out", bench.at("bundle")).exit_code == 2
     large = bench.write("large", bytes(1024 * 1024 + 1))
