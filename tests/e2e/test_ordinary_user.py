@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from kloister.images.importer import ImportOptions, import_image
-from kloister.images.samples.root import EPOCH, Root
+from tests.e2e.small import OWNER, POLICY, make_small
 from tests.e2e.someone import Someone, someone
 
 pytestmark = pytest.mark.e2e
-
-_CAT = Path(shutil.which("cat") or "/bin/cat")
-_OWNER = 101
-_POLICY = """\
-apiVersion: kloister.dev/v1
-kind: Policy
-metadata: {namespace: home, name: cat}
-attestation:
-  any: [{sgx: {mrenclave: "@MRENCLAVE@"}}]
-  simulated: allow
-secrets: [{name: word, kind: value}]
-services:
-  - name: app
-    files: [{path: /run/word, mode: "0444", content: "{{ secrets.word.value }}\\n"}]
-"""
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["newuidmap", "single"])
@@ -37,7 +20,7 @@ def user(request: pytest.FixtureRequest) -> Iterator[Someone]:
     if many and shutil.which("newuidmap") is None:
         pytest.skip("newuidmap (package uidmap) is not installed")
     with someone(many=many) as made:
-        (made.home / "policy.yaml").write_text(_POLICY)
+        (made.home / "policy.yaml").write_text(POLICY)
         try:
             made.kloister("up")
             yield made
@@ -51,20 +34,8 @@ def _image(user: Someone, name: str, *, switches: bool = False, as_user: str = "
     plain = user.home / f"plain-{name}"
     if plain.exists():
         return
-    image = Root(user.home / f"root-{name}")
-    image.users({"app": (_OWNER, _OWNER)})
-    image.program("usr/bin/cat", _CAT)
-    image.libraries([_CAT])
-    image.directory("data")
-    options = ImportOptions(
-        entrypoint=("/usr/bin/cat", "/run/word", "/proc/self/uid_map"),
-        user=as_user,
-        volumes=("/data",) if switches else (),
-        owner=(0, 0),
-        owners={b"/data": (_OWNER, _OWNER)} if switches else {},
-        epoch=EPOCH,
-    )
-    import_image(image.path, f"oci:{plain}:{name}", options)
+    words = ("/run/word", "/proc/self/uid_map")
+    make_small(user.home / f"root-{name}", f"oci:{plain}:{name}", *words, user=as_user, volume=switches)
     template = str(user.home / "policy.yaml")
     user.kloister(
         "convert", f"oci:{plain}:{name}", name, "--policy", "home/cat", "--policy-template", template, "--simulated"
@@ -90,7 +61,7 @@ def test_an_image_of_another_user(user: Someone) -> None:
     _approve(user, "other")
     lines = user.kloister("run", "other").stdout.decode().splitlines()
     assert lines[0] == "secret word"
-    assert lines[1].split()[0] == ("0" if user.many else str(_OWNER))
+    assert lines[1].split()[0] == ("0" if user.many else str(OWNER))
 
 
 def test_an_image_that_switches_users(user: Someone) -> None:

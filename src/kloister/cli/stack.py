@@ -7,7 +7,6 @@ import typer
 from kloister.cli.console import JsonFlag, guarded, print_json, say
 from kloister.cli.options import StateOption
 from kloister.cli.words import SIMULATED, options
-from kloister.errors import Unavailable
 
 
 @guarded
@@ -88,10 +87,3 @@ def _table(result: dict[str, Any]) -> None:
         for key, value in result[name].items():
             table.add_row(f"{name} {key}", str(value))
     Console().print(table)
-
-
-def needs_stack(address: str) -> str:
-    """The address of the running stack, or a refusal that says how to start it."""
-    if not address:
-        raise Unavailable("stack-down", "The embedded stack does not run.", "Start it with `kloister up`.")
-    return address

@@ -207,5 +207,4 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "tar-field": Reason("An entry cannot be written as a tar header.", BUG),
     "toml-text": Reason("TOML was given a lone surrogate.", BUG),
     "toml-type": Reason("TOML was given a value that it cannot hold.", BUG),
-    "tree-entry": Reason("An entry cannot be written as a line of the tree.", BUG),
 })  # fmt: skip

@@ -18,7 +18,6 @@ from kloister import clock
 from kloister.errors import KloisterError, Misconfigured, Unavailable
 
 _START_FIELD = 19  # proc(5), /proc/pid/stat field 22 (starttime), counted after the closing parenthesis of comm
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "XDG_DATA_HOME", "XDG_CACHE_HOME", "PYTHONDONTWRITEBYTECODE")
 _UCRED = struct.Struct("3i")  # struct ucred, unix(7): pid, uid, gid
 _SAID = re.compile(r"^kloister: (.+) \[([a-z0-9-]+)\](?:\n  (.+))?$", re.MULTILINE)  # how a command fails
 _TAIL = 2000  # bytes of a log that an error quotes

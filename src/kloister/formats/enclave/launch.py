@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from kloister.errors import Malformed
-from kloister.formats.wire import canonical_json, load_json
+from kloister.formats.wire import canonical_json, is_unicode, load_json
 
 VERSION = 1
 MAX_DOCUMENT = 4 << 20  # bytes, as an image's manifest: arguments, environment and a certificate fit many times
@@ -252,7 +252,7 @@ class _Fields:
 
 
 def _plain(text: str) -> bool:
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    return "\0" not in text and is_unicode(text)
 
 
 def _is_path(text: str) -> bool:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from kloister.errors import Malformed, Misused
+from kloister.errors import Malformed
 
 HEADER = b"kloister-tree/1\n"
 MAX_DOCUMENT = 128 << 20  # bytes: 400,000 entries of 320 bytes, the limit of an image's entries
@@ -253,19 +253,3 @@ def _entry(match: re.Match[bytes], number: int) -> Entry:
 
 
 _LINKS = frozenset({Kind.SYMLINK, Kind.HARDLINK})
-
-
-def require_entry(entry: Entry) -> Entry:
-    """The entry, if its line reads back as itself; for entries that our own code made.
-
-    Raises:
-        Misused: `tree-entry`.
-    """
-    match = _LINE.fullmatch(entry.line())
-    again = _entry(match, 0) if match else None
-    if again != entry:
-        seen = ", ".join(
-            f.name for f in fields(Entry) if again is None or getattr(again, f.name) != getattr(entry, f.name)
-        )
-        raise Misused("tree-entry", f"The entry of {quote(entry.path)} cannot be written as a line: {seen}.")
-    return entry

@@ -28,7 +28,6 @@ KEY_SIZE: Final = 32  # bytes
 NONCE_SIZE: Final = 16  # bytes
 HMAC_SIZE: Final = 32  # bytes
 PUBOPTS: Final = "org.opencontainers.image.enc.pubopts"  # annotation of the layer's descriptor: base64 of the JSON
-PREFIX: Final = "org.opencontainers.image.enc."  # all annotations that vanish on decryption
 _MAX_OPTIONS: Final = 64 << 10  # bytes of one options document; real ones have 200
 
 

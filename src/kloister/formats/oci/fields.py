@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kloister.errors import Malformed
-from kloister.formats.wire import load_json
+from kloister.formats.wire import is_unicode, load_json
 
 _MAX_DEPTH = 32  # nested lists and objects; real documents have 5
 _MAX_INTEGER = 2**53 - 1
@@ -39,7 +39,7 @@ def _require_exact(value: Any, what: str) -> None:
 
 def _is_exact(item: Any) -> bool:
     if isinstance(item, str):
-        return not any("\ud800" <= character <= "\udfff" for character in item)
+        return is_unicode(item)
     if isinstance(item, int):
         return abs(item) <= _MAX_INTEGER
     return item is None

@@ -8,11 +8,10 @@ from datetime import date
 from typing import Any, NoReturn
 
 from kloister.errors import Malformed
+from kloister.formats.wire import is_name, is_unicode
 
 MAX_ITEMS = 256  # entries of one list or map: far above real documents, keeps a decision's work bounded
 MAX_TEXT = 64 * 1024  # characters of one string: a certificate chain fits many times
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def wrong(path: str, text: str, hint: str = "") -> NoReturn:
@@ -76,14 +75,14 @@ def text(value: Any, path: str, *, empty: bool = False) -> str:
         wrong(path, "must be text", "Put it in quotes." if isinstance(value, (int, bool)) else "")
     if len(value) > MAX_TEXT:
         wrong(path, f"has more than {MAX_TEXT} characters")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if "\0" in value or not is_unicode(value):
         wrong(path, "holds a NUL or half a surrogate pair")
     return value
 
 
 def name(value: Any, path: str) -> str:
     """A name: 1 to 63 of a-z, 0-9 and inner hyphens, as the release exchange takes them."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if not is_name(value):
         wrong(path, "must be 1 to 63 of a-z, 0-9 and inner hyphens")
     return value
 

@@ -6,9 +6,8 @@ import re
 from typing import Any
 
 from kloister.errors import Malformed
-from kloister.formats.wire import unb64url
+from kloister.formats.wire import is_name, is_unicode, unb64url
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -34,12 +33,8 @@ def text(value: Any, what: str, limit: int) -> str:
     Raises:
         Malformed: `{what}-text`.
     """
-    if isinstance(value, str) and "\0" not in value:
-        try:
-            if len(value.encode("utf-8")) <= limit:
-                return value
-        except UnicodeEncodeError:
-            pass
+    if isinstance(value, str) and "\0" not in value and is_unicode(value) and len(value.encode("utf-8")) <= limit:
+        return value
     raise Malformed(f"{what}-text", f"The {what} must hold text of at most {limit} bytes, without NUL or half pairs.")
 
 
@@ -71,7 +66,7 @@ def octets(value: Any, what: str, size: int | None = None, limit: int | None = N
 
 def name(value: Any, what: str) -> str:
     """The name of a namespace, policy, service or secret: lower-case letters, digits and inner hyphens, up to 63."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if not is_name(value):
         raise Malformed(f"{what}-name", f"The {what} must be 1 to 63 of a-z, 0-9 and inner hyphens.")
     return value
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kloister.errors import Malformed
-from kloister.formats.wire import unb64url
+from kloister.formats.wire import is_unicode, unb64url
 
 
 def _wrong(what: str, name: str, wanted: str) -> Malformed:
@@ -23,13 +23,9 @@ def only(message: Mapping[str, Any], names: set[str], what: str) -> None:
 def text(message: Mapping[str, Any], name: str, what: str, limit: int) -> str:
     """A string of at most `limit` characters, encodable as UTF-8 and without NUL."""
     value = message.get(name)
-    if not isinstance(value, str) or len(value) > limit or not _clean(value):
+    if not isinstance(value, str) or len(value) > limit or "\0" in value or not is_unicode(value):
         raise _wrong(what, name, f"a string of at most {limit} characters")
     return value
-
-
-def _clean(value: str) -> bool:
-    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value)
 
 
 def integer(message: Mapping[str, Any], name: str, what: str, least: int, most: int) -> int:

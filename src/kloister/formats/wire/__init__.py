@@ -1,7 +1,18 @@
 """The cursor, the writer and the text encodings that every format is built from."""
 
 from kloister.formats.wire.cursor import Cursor
-from kloister.formats.wire.text import b64url, canonical_json, load_json, unb64url, unhex
+from kloister.formats.wire.text import b64url, canonical_json, is_name, is_unicode, load_json, unb64url, unhex
 from kloister.formats.wire.writer import Writer, length_prefixed
 
-__all__ = ["Cursor", "Writer", "b64url", "canonical_json", "length_prefixed", "load_json", "unb64url", "unhex"]
+__all__ = [
+    "Cursor",
+    "Writer",
+    "b64url",
+    "canonical_json",
+    "is_name",
+    "is_unicode",
+    "length_prefixed",
+    "load_json",
+    "unb64url",
+    "unhex",
+]

@@ -4,11 +4,13 @@ import base64
 import binascii
 import json
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 from kloister.errors import Malformed, Misused
 
 _B64URL = re.compile(r"[A-Za-z0-9_-]*")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _MAX_SAFE_INTEGER = 2**53 - 1
 
 
@@ -36,6 +38,16 @@ def unhex(text: str, what: str, size: int | None = None) -> bytes:
     if size is not None and len(data) != size:
         raise Malformed(f"{what}-hex", f"The {what} must have {size} bytes, not {len(data)}.")
     return data
+
+
+def is_name(value: Any) -> TypeGuard[str]:
+    """Whether it is a name of a namespace, policy, service or secret: 1 to 63 of a-z, 0-9 and inner hyphens."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold it: JSON may write half a surrogate pair, which no text has (RFC 8259, section 8.2)."""
+    return _HALF_PAIR.search(text) is None
 
 
 def canonical_json(value: Any) -> bytes:

@@ -10,14 +10,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from kloister.errors import Misconfigured
+from kloister.formats.wire import is_name
 from kloister.images.sources.image import SourceImage
 
 _MAX_CA = 64 << 10  # bytes of a PEM file; one certificate has 2,000
 _MAX_TEMPLATE = 1 << 20  # bytes, as the broker's limit for a policy
-_POLICY = re.compile(r"([a-z0-9-]{1,63})/([a-z0-9-]{1,63})")
 _SIZE = re.compile(r"([1-9][0-9]{0,11})([KMG]?)")
 _UNIT = {"": 0, "K": 10, "M": 20, "G": 30}
-_LAST_YEAR = 9999
 
 
 def read_ca(path: Path) -> str:
@@ -54,11 +53,11 @@ def parse_policy_name(text: str) -> tuple[str, str]:
     Raises:
         Misconfigured: `policy-name`.
     """
-    match = _POLICY.fullmatch(text)
-    if match is None:
-        hint = "Use a-z, 0-9 and -, at most 63 characters each, for instance clinic/inference."
+    namespace, _, name = text.partition("/")
+    if not is_name(namespace) or not is_name(name):
+        hint = "Use a-z, 0-9 and inner hyphens, at most 63 characters each, for instance clinic/inference."
         raise Misconfigured("policy-name", f"{text!r} is not NAMESPACE/NAME.", hint)
-    return match[1], match[2]
+    return namespace, name
 
 
 def parse_size(text: str) -> int:

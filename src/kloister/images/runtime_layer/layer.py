@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from kloister.errors import Malformed
 
-MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 MAX_COMPRESSED = 15 << 20  # bytes: what the layer may add to an image (issue 2, point 3)
 
 

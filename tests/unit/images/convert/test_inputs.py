@@ -63,7 +63,7 @@ def test_templates(tmp_path: Path) -> None:
 
 def test_policy_names() -> None:
     assert parse_policy_name("clinic/inference") == ("clinic", "inference")
-    for text in ("clinic", "a/b/c", "A/b", "/b", "a/", "a.b/c"):
+    for text in ("clinic", "a/b/c", "A/b", "/b", "a/", "a.b/c", "-a/b", "a/b-"):
         with pytest.raises(Misconfigured) as refused:
             parse_policy_name(text)
         assert refused.value.code == "policy-name"

@@ -13,8 +13,6 @@ from kloister.runtime.launcher.channel import Channel
 from kloister.runtime.launcher.lockdown import lock_down
 from tests.unit.runtime.launcher.documents import launch
 
-SHOWN = ("Uid", "CapEff", "CapPrm", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
-
 
 def attempt(path: str) -> str:
     """Write a file; "ok" or the error's number."""

@@ -21,7 +21,6 @@ from tests.unit.runtime.runner.sandboxes import LAUNCH, ROOT, TIME, PackMaker, R
 NOBODY = 65534
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user for a test")
 
-_ONE_USER = [pair for pair in ROOT if pair[0].path != b"/data"]
 _OWN_TREE = [(replace(entry, uid=0, gid=0), data) for entry, data in ROOT]
 
 
