@@ -67,6 +67,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "collateral-product": Reason(
         "The report does not say of which product line it is, or of one that is not known.", "Give --vek and --chain."
     ),
+    "ask-issuer": Reason("AMD's chain holds a certificate that the root did not issue.", _ANSWER),
     "collateral-other": Reason("A source sent another document than the one asked for.", _ANSWER),
     "collateral-timeout": Reason("The time to wait for collateral is 0 to 600 seconds.", "Try 20."),
     "collateral-update": Reason("This is no baseline.", "Say standard or early."),
