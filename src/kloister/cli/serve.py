@@ -29,15 +29,25 @@ def platform(state: StateOption = None) -> None:
 def broker(
     state: StateOption = None,
     listen: Annotated[str, typer.Option(help="HOST:PORT of the release interface.")] = "127.0.0.1:7443",
+    admin_listen: Annotated[
+        str, typer.Option(help="HOST:PORT of administration over mutual TLS [default: the socket only].")
+    ] = "",
+    admin_name: Annotated[str, typer.Option(help="The name that administrators reach it by.")] = "localhost",
 ) -> None:
     """Run the broker until SIGTERM.
 
+    With --admin-listen, STATE/broker/admin-client.pem and .key are an administrator's certificate; copy them to where
+    `kloister policy` runs and set KLOISTER_ADMIN, KLOISTER_ADMIN_NAME, KLOISTER_ADMIN_CA, KLOISTER_ADMIN_CERTIFICATE
+    and KLOISTER_ADMIN_KEY there.
+
     Example:  kloister serve broker --listen 127.0.0.1:7443
     """
-    from kloister.serve.broker import run
+    from kloister.serve.broker import Remote, run
     from kloister.serve.state import State
     from kloister.services.broker.listeners import parse_address
 
     with options():
         parse_address(listen)
-    run(State.at(state).root, listen)
+        if admin_listen:
+            parse_address(admin_listen)
+    run(State.at(state).root, listen, Remote(admin_listen, admin_name) if admin_listen else None)

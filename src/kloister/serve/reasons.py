@@ -39,6 +39,11 @@ COMMANDS: Mapping[str, Reason] = MappingProxyType({
         "Without collateral a quote cannot be judged.",
         "Give it with --collateral FILE; `kloister simulator collateral` writes one, and `verify` fetches it.",
     ),
+    "admin-settings": Reason(
+        "KLOISTER_ADMIN names a broker, but not all of its settings are there.",
+        "Set KLOISTER_ADMIN_NAME, _CA, _CERTIFICATE and _KEY, or unset KLOISTER_ADMIN to use the broker's socket.",
+    ),
+    "admin-key-mode": Reason("Others may read the administrator's key.", "chmod 600 on it."),
     "keys-policy": Reason("The keys file belongs to another policy.", "Name the one that conversion wrote."),
     "secret-private": Reason("A secret's value is shown to nobody.", "Its public part: add --public."),
     "audit-head": Reason("The log's end was not written with this broker's root key.", "Keep it as evidence."),
