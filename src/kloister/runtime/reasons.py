@@ -16,6 +16,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "*-changed": Reason("A document is not the one that was measured.", _REBUILD),
     "*-unmeasured": Reason("The manifest does not measure a document that it must measure.", _CONVERT),
     "*-missing": Reason("A document that the launcher needs is missing.", _CONVERT),
+    "first-code-changed": Reason("The file of the enclave's first code is not the measured one.", _REBUILD),
     "layer-changed": Reason("An encrypted part is not what was measured.", _REBUILD),
     "contents-size": Reason("The pack's contents have another size than its list of files says.", _REBUILD),
     "pack-file": Reason("A file of the pack cannot be read or is no regular file.", _REBUILD),

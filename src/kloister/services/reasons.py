@@ -130,7 +130,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     # requests
     "refusal-unknown": Reason("There is no refusal of this id.", "`kloister audit show` has all of them in short."),
     "too-many-requests": Reason(
-        "Too many requests came without a valid nonce or a genuine quote for it.", "Wait a minute."
+        "Too many requests came that prove nothing.", "Wait a minute."
     ),
     "origin-refused": Reason("Web pages cannot use this interface.", "Use the kloister command."),
     "host-refused": Reason("The request names a host that this interface does not serve.", "Use its own name."),

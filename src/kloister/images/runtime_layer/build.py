@@ -21,7 +21,7 @@ from kloister.images.runtime_layer.elf import SharedObject, trimmed
 from kloister.images.runtime_layer.libraries import library_closure
 from kloister.images.runtime_layer.prelude import PRELUDE
 
-FORMAT = 3  # raised when the same inputs give another layer
+FORMAT = 4  # raised when the same inputs give another layer
 PYTHON_FOLDER = f"{LIBRARIES}/python{sys.version_info.major}.{sys.version_info.minor}"
 _LEVEL = 6  # gzip: 9 takes three times as long for 1 % less
 
