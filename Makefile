@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.kloister-$(shell cat requirements/dev.txt pyproject.toml .ci/setup 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: setup debian demo test check format lint types imports docs coverage fuzz bench requirements clean
+.PHONY: setup debian demo test check format lint types imports docs coverage fuzz mutants bench requirements clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,9 @@ fuzz: setup ## every parser for FUZZ_SECONDS each (FUZZ="quote crl" for some), g
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --only-binary :all: -r requirements/fuzz.txt \
 	  || echo "atheris cannot be installed here; mutation is random"
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+mutants: setup ## changes the verifier in one place after the other and lists what no test notices (MUTANTS="src/.../tcb.py" for some files)
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
 bench: setup debian
 	@for b in bench/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from kloister.errors import Malformed
+from kloister.formats.dcap import Quote, TcbInfo
 from kloister.formats.ratls import Form, RatlsCertificate, cbor, claims_for
 from kloister.formats.snp import AmdCertificate, AmdCrl, HclBlob, Product, SnpReport, parse_certificates
 from kloister.formats.tdx import TdReport
@@ -19,6 +20,7 @@ from kloister.formats.wire import load_json
 from kloister.services.appraisal.recognise import recognise
 from kloister.services.collateral.bundle import Bundle
 from kloister.trust.amd_root import AmdRoot
+from kloister.trust.verifier import Collateral, Root, verify_quote
 from kloister.trust.verifier.endorsement import SnpEndorsement
 from kloister.trust.verifier.snp import verify_snp
 from tests.fuzz.target import Target
@@ -26,6 +28,7 @@ from tests.support.evidence import NOW, Forge
 from tests.support.ratls import ratls, spki
 from tests.support.snp import NOW as SNP_NOW
 from tests.support.snp import SnpForge
+from tests.support.trust_domains import TDX15, TDX15EX, TdForge
 
 _RUNTIME = b'{"keys":[{"kid":"HCLAkPub"}],"user-data":"00ff"}'
 _LIMIT = 1 << 20  # bytes of a bundle
@@ -45,6 +48,9 @@ def _genuine() -> tuple[bytes, SnpEndorsement, AmdRoot]:
 def targets() -> Iterator[Target]:
     """TDX, SNP and what carries them."""
     yield Target(name="td-report", read=TdReport.parse, seeds=_td_reports, build=TdReport.build)
+    yield Target(name="td-quote", read=Quote.parse, seeds=_td_quotes, build=Quote.build)
+    yield Target(name="verify-td-quote", read=_verify_domain, seeds=_td_quotes)
+    yield Target(name="td-tcb-info", read=lambda data: TcbInfo.parse(_text(data)), seeds=_td_infos)
     yield Target(name="snp-report", read=SnpReport.parse, seeds=_snp_reports, build=SnpReport.build)
     yield Target(name="verify-snp-report", read=_verify_report, seeds=lambda: [_genuine()[0]])
     yield Target(name="verify-snp-certificate", read=_verify_certificate, seeds=lambda: [_genuine()[1].vek])
@@ -60,6 +66,37 @@ def targets() -> Iterator[Target]:
 
 def _td_reports() -> list[bytes]:
     return [bytes(range(256))[:8] * (size // 8) + bytes(size % 8) for size in (584, 648, 885)]
+
+
+@cache
+def _td_forges() -> tuple[TdForge, ...]:
+    return (TdForge(), TdForge(version=5, report=TDX15), TdForge(version=5, report=TDX15EX))
+
+
+def _td_quotes() -> list[bytes]:
+    return [forge.quote() for forge in _td_forges()]
+
+
+def _td_infos() -> list[bytes]:
+    return [_td_documents()["tcb_info"].encode()]
+
+
+@cache
+def _td_documents() -> dict[str, str]:
+    return _td_forges()[0].documents()
+
+
+def _verify_domain(data: bytes) -> object:
+    return verify_quote(data, Collateral.from_json(_td_documents()), [_root()], NOW)
+
+
+@cache
+def _root() -> Root:
+    return Root.from_der(_td_forges()[0].pki.root_der())
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace").encode("ascii", "replace").decode("ascii")  # collateral is ASCII by then
 
 
 def _snp_reports() -> list[bytes]:
