@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from kloister.errors import Unverified
+from kloister.formats.dcap import TcbInfo, TcbStatus
+from kloister.trust.evidence import TcbResult
+from kloister.trust.verifier.tcb import match_platform, relaunch
+from tests.support.trust_domains import TdForge
+
+DATE = datetime(2025, 3, 3, tzinfo=UTC)
+UP, HARDENING = TcbStatus.UP_TO_DATE, TcbStatus.SW_HARDENING_NEEDED
+CONFIGURATION = TcbStatus.CONFIGURATION_NEEDED
+OLD, OLD_CONFIGURATION = TcbStatus.OUT_OF_DATE, TcbStatus.OUT_OF_DATE_CONFIGURATION_NEEDED
+ADVISED, ADVISED_CONFIGURATION = TcbStatus.TD_RELAUNCH_ADVISED, TcbStatus.TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED
+
+
+def result(status: TcbStatus) -> TcbResult:
+    return TcbResult(status=status, advisories=("INTEL-SA-00001",), date=DATE, evaluation_number=5)
+
+
+@pytest.mark.parametrize(
+    ("launched", "current", "together"),
+    [
+        (OLD, UP, ADVISED),
+        (OLD, HARDENING, ADVISED),
+        (OLD, CONFIGURATION, ADVISED_CONFIGURATION),
+        (OLD_CONFIGURATION, UP, ADVISED_CONFIGURATION),
+        (OLD_CONFIGURATION, CONFIGURATION, ADVISED_CONFIGURATION),
+        (OLD, OLD, OLD),
+        (OLD_CONFIGURATION, OLD, OLD_CONFIGURATION),
+        (UP, UP, UP),
+        (TcbStatus.REVOKED, UP, TcbStatus.REVOKED),
+    ],
+)
+def test_a_domain_launched_before_an_update_is_to_start_again(
+    launched: TcbStatus, current: TcbStatus, together: TcbStatus
+) -> None:
+    found = relaunch(result(launched), result(current))
+    assert found == replace(result(launched), status=together)
+
+
+@pytest.mark.parametrize("domain", [None, bytes([1, 0, *[3] * 14])])
+def test_a_platform_below_all_levels_is_told_what_it_has(domain: bytes | None) -> None:
+    forge = TdForge()
+    info = TcbInfo.parse(forge.documents()["tcb_info"])
+    old = replace(forge.pki.extension, pcesvn=5)
+    with pytest.raises(Unverified) as refused:
+        match_platform(replace(info, levels=info.levels[:1]), old, domain)
+    assert refused.value.code == "tcb-unsupported"
+    assert "PCESVN 5" in refused.value.text
+    assert ("TEE_TCB_SVN 0100" in refused.value.text) == (domain is not None)
