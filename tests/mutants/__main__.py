@@ -67,7 +67,7 @@ def _file(path: Path, tests: list[str], jobs: int) -> int:
     """Mutate one file; how many survivors nobody explained."""
     begun = time.monotonic()
     if killed(os.waitpid(start(path, None, tests, 600), 0)[1]):
-        _say(f"{path}: its tests fail as it is")
+        _say(f"{path}: its tests fail as it is: pytest -x -p no:randomly {' '.join(tests)}")
         return 1
     limit = int((time.monotonic() - begun) * _SLOWER) + 10
     all_of_them = list(mutants(path.read_text(encoding="utf-8")))

@@ -21,7 +21,8 @@ _NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "ge": "gt"}
 _ERRORS = {"Malformed", "Unverified", "Denied", "Misused", "Unavailable", "Misconfigured"}
 _CODE = re.compile(r"-?[a-z0-9]+(-[a-z0-9]+)+|-[a-z]+")
 _PROSE = {"text", "hint", "what"}  # keywords that hold sentences
-_SHAPE = {"repr", "slots", "frozen", "kw_only", "compare", "init"}  # of dataclasses: not what is judged
+# How dataclasses look, and guards against bugs of ours (`zip`): not what is judged.
+_SHAPE = {"repr", "slots", "frozen", "kw_only", "compare", "init", "strict"}
 
 
 @dataclass(frozen=True, slots=True)

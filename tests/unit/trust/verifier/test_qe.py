@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from kloister.errors import Malformed
+from kloister.formats.dcap import Authentication, Quote
+from kloister.formats.pki import sign_raw
+from kloister.trust.verifier.qe import verify_qe_report
+from tests.support.evidence import QE, Forge
+
+FORGE = Forge()
+PCK = FORGE.pki.pck.certificate
+
+
+def bound_to(key: bytes) -> Authentication:
+    """What a quoting enclave with that attestation key would show."""
+    genuine = Quote.parse(FORGE.quote()).authentication
+    binding = hashlib.sha256(key + genuine.qe_auth_data).digest() + bytes(32)
+    report = replace(QE, report_data=binding).build()
+    signature = sign_raw(FORGE.pki.pck.key, report)
+    return replace(genuine, attestation_key=key, qe_report=report, qe_report_signature=signature)
+
+
+def test_an_attestation_key_that_is_no_point_is_malformed_even_if_it_was_certified() -> None:
+    good = Quote.parse(FORGE.quote()).authentication.attestation_key
+    verify_qe_report(bound_to(good), PCK)
+    for key in (bytes(64), good[:32] + bytes(32), b"\xff" * 64):
+        with pytest.raises(Malformed) as refused:
+            verify_qe_report(bound_to(key), PCK)
+        assert refused.value.code == "attestation-key-point"
