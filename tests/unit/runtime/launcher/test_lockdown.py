@@ -35,6 +35,11 @@ def locked(base: Path, uid: int) -> dict[str, Any]:
     return found
 
 
+# Signals 32 and 33 belong to the C library: its posix_spawn leaves them ignored, as `make` does to all it starts, and
+# its own signal calls refuse to change them.
+_INTERNAL = 1 << 31 | 1 << 32
+
+
 @pytest.mark.parametrize("uid", USERS)
 @pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
 def test_what_a_locked_process_can_still_do(uid: int) -> None:
@@ -48,7 +53,7 @@ def test_what_a_locked_process_can_still_do(uid: int) -> None:
     assert found["setuid"] == str(uid)
     assert found["status"]["Uid"].split() == [str(uid)] * 4
     assert (found["status"]["NoNewPrivs"], found["status"]["Seccomp"]) == ("1", "2")
-    assert int(found["ignored"], 16) == 0
+    assert int(found["ignored"], 16) & ~_INTERNAL == 0
     assert int(found["blocked"], 16) == 0
     assert (found["umask"], found["handlers"]) == (0o022, True)
     assert int(found["status"]["CapAmb"], 16) == 0
