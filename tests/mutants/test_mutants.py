@@ -85,6 +85,7 @@ def test_a_modules_own_tests_come_first_and_long_ones_last(monkeypatch: pytest.M
 @pytest.mark.parametrize(("limit", "status"), [("assert not small(3)", 0), ("", 1)])
 def test_survivors_make_the_run_fail(tmp_path: Path, limit: str, status: int) -> None:
     (tmp_path / "src").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")  # as in the project's own
     (tmp_path / "src/example.py").write_text("def small(value):\n    return value < 3\n")
     checks = f"    assert small(2)\n    assert not small(9)\n    {limit}\n"
     (tmp_path / "test_example.py").write_text(f"from example import small\n\ndef test_it():\n{checks}")
