@@ -109,7 +109,7 @@ def der_of(data: bytes) -> bytes:
     Raises:
         ValueError: base64 of the PEM is damaged; `Crl.parse` would say `crl-syntax`.
     """
-    if data[:1] == _SEQUENCE and data[1:2] not in b"0123456789abcdefABCDEF":
+    if data.startswith(_SEQUENCE):  # the digit 0 in ASCII, with which no list begins that is hexadecimal
         return data
     pem = _PEM.fullmatch(data)
     if pem:
