@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 
@@ -85,3 +86,12 @@ def test_doctor(user: Someone) -> None:
 def test_status_and_a_second_up(user: Someone) -> None:
     assert b"Already running" in user.kloister("up").stdout
     user.kloister("status")
+
+
+@pytest.mark.parametrize("user", [False], indirect=True, ids=["single"])
+def test_the_demo(user: Someone) -> None:
+    """No root is needed: every row is as expected, or says why it is skipped."""
+    result = json.loads(user.kloister("demo", "--json").stdout)
+    assert result["failed"] is False
+    assert sum(row["result"] == "refused" for row in result["rows"]) == 13  # all attacks of the demo
+    assert all(row["note"] for row in result["rows"] if row["result"] == "skipped")

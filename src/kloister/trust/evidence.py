@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from datetime import datetime
@@ -62,7 +63,7 @@ class TrustedRoot(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class Verified(ABC):
     """Evidence that is genuine: signed by hardware under `root`, on a platform that is not revoked.
 
     It says nothing about whether the evidence is wanted: debug, status and measurements are for policy to judge.
@@ -83,9 +84,9 @@ class Verified:
             raise Misused("verified-made-elsewhere", "Only the verifier says that evidence is genuine.")
 
     @property
+    @abstractmethod
     def claims(self) -> Claims:
         """What the evidence says, as strings (bytes in lower-case hexadecimal), integers and booleans."""
-        raise NotImplementedError
 
     @property
     def tcb_status(self) -> TcbStatus | None:
