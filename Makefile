@@ -58,7 +58,7 @@ bench: setup debian
 	@for b in bench/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 requirements: setup ## recompile the hashed pins
-	@for f in base service dev fuzz; do $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url \
+	@for f in base service node dev fuzz; do $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 --universal --no-header requirements/$$f.in -o requirements/$$f.txt; done
 
 clean:
