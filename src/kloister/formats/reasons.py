@@ -11,6 +11,8 @@ _AGAIN = "Get it again; where the bytes come from a person, correct them."
 _CONVERT = "Convert the image again."
 _RATLS = "Give the certificate of an RA-TLS server or client as it was made."
 _PCK = "Get the platform's certificates again."
+_TOKEN = "Give the token alone, as its issuer made it."  # noqa: S105 -- no secret
+_KEYS = "Get the issuer's keys again; RSA of 2048 bits or more, P-256 and P-384 are known."
 _AMD = "Get the certificates again, from AMD's KDS or from who keeps them."
 _COLLATERAL = "Get the collateral again."
 _OURS = "Client and server are of different versions, or something alters the messages: use one version."
@@ -55,6 +57,21 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "quote-body-type": Reason("The body has a type or size that is not known, or does not fit the TEE type.", _AGAIN),
     "quote-body": Reason("The body of the quote is no SGX report, but is used as one.", BUG),
     "certification-type": Reason("The certification data is of a type that is not known, or names no PCK.", _AGAIN),
+    # tokens and keys
+    "token-syntax": Reason("This is no token: three parts of base64url with dots between them.", _TOKEN),
+    "token-header": Reason("The token's header is no object with an alg, or asks for what is not known.", _TOKEN),
+    "token-claims": Reason("The token's payload is not a JSON object.", _TOKEN),
+    "token-unsecured": Reason("The token is not signed (alg none): anybody may have written it.", "Get a signed one."),
+    "token-algorithm": Reason(
+        "The token names an algorithm that is not accepted, or that its key does not sign by.",
+        "RS256, ES256 and ES384 are accepted.",
+    ),
+    "token-signature": Reason("The token's signature does not verify.", "Get the issuer's keys again."),
+    "token-key": Reason("A key signs by another algorithm than is asked for, or is of an unknown curve.", _KEYS),
+    "jwk-field": Reason("A key is of no known kind, or its members do not fit it.", _KEYS),
+    "jwk-certificate": Reason("A certificate of a key is not base64 or not well-formed X.509.", _KEYS),
+    "jwk-key": Reason("A key's numbers are no key, too small, or another's than its certificate's.", _KEYS),
+    "jwks-field": Reason("This is no set of keys.", 'A set is {"keys": [...]}.'),
     # RA-TLS
     "ratls-certificate": Reason("A certificate is not well-formed X.509, or of no known kind.", _RATLS),
     "ratls-size": Reason("A certificate is larger than any that carries evidence.", _RATLS),
