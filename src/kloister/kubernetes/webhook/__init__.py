@@ -1,0 +1,1 @@
+"""The mutating webhook of pods: what a request of EPC means. It reads no Secret and does not decide who may run."""

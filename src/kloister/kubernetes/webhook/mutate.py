@@ -1,0 +1,170 @@
+"""What a pod's request of EPC means: enclave device, EPC blocks, toleration, and the measured kernel features.
+
+A pure function from a pod to JSON patches (RFC 6902), so that the same pod always gets the same answer; a pod that
+has been through it once is not changed again (the API server may call twice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kloister.errors import Malformed
+from kloister.kubernetes.names import EPC, TAINT
+from kloister.kubernetes.webhook.epc import Request, requested, resources
+
+PROVISION_ANNOTATION = "sgx.intel.com/quote-provider"  # names the container that makes quotes in process (Intel's name)
+TARGET_ANNOTATION = "kloister.dev/target"  # `gramine` keeps the pod off nodes without FSGSBASE
+MEMORY_ANNOTATION = "kloister.dev/private-memory"  # size of the memory for encrypted layers, for instance 256Mi
+MEMORY_PATH = "/run/kloister-memory"
+_MEMORY_VOLUME = "kloister-private-memory"
+_FSGSBASE = {"key": "kloister.dev/fsgsbase", "operator": "In", "values": ["true"]}
+Json = dict[str, Any]
+Patch = list[Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the cluster decides.
+
+    Attributes:
+        block: bytes of one EPC block, the largest of the cluster's nodes.
+        broker: HOST:PORT that pods find the broker at; empty where it is not told (it is a hint: the CA is measured).
+        largest: bytes of the largest node's EPC, for the warning; 0 where not known.
+    """
+
+    block: int
+    broker: str = ""
+    largest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """Patches to apply in order, and sentences that `kubectl` shows."""
+
+    patches: tuple[Json, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def mutate(pod: Mapping[str, Any], settings: Settings) -> Mutation:
+    """The patches for a pod; none where it asks for no EPC.
+
+    Raises:
+        Malformed: `quantity`, `epc-conflict`, `pod-shape`.
+    """
+    # 1. every container that asks, init containers too
+    spec = _object(pod, "spec")
+    asking = [(path, container, request) for path, container in _containers(spec) if (request := requested(container))]
+    if not asking:
+        return Mutation(())
+    # 2. resources of each, and what the launcher in it wants to know
+    patches: Patch = []
+    for path, container, request in asking:
+        patches += resources(path, container, request, settings.block, provision=_provides(pod, container))
+        patches += _environment(path, container, settings)
+    # 3. where the pod may land
+    patches += _toleration(spec)
+    patches += _kernel(pod, spec)
+    # 4. memory for encrypted layers
+    patches += _memory(pod, spec, [(path, container) for path, container, _ in asking])
+    return Mutation(tuple(patches), tuple(_warnings([request for _, _, request in asking], settings)))
+
+
+def _containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for field in ("initContainers", "containers"):
+        listed = spec.get(field) or []
+        if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+            raise _shape(f"spec.{field}")
+        for index, container in enumerate(listed):
+            yield f"/spec/{field}/{index}", container
+
+
+def _provides(pod: Mapping[str, Any], container: Mapping[str, Any]) -> bool:
+    named = _annotations(pod).get(PROVISION_ANNOTATION)
+    return isinstance(named, str) and named == container.get("name")
+
+
+def _environment(path: str, container: Mapping[str, Any], settings: Settings) -> Patch:
+    present = container.get("env") or []
+    if not isinstance(present, list) or not all(isinstance(item, dict) for item in present):
+        raise _shape("env")
+    wanted: Patch = [
+        {"name": "KLOISTER_INSTANCE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        *([{"name": "KLOISTER_BROKER", "value": settings.broker}] if settings.broker else []),
+    ]
+    names = {item.get("name") for item in present}
+    return _append(f"{path}/env", "env" in container, [item for item in wanted if item["name"] not in names])
+
+
+def _toleration(spec: Mapping[str, Any]) -> Patch:
+    present = spec.get("tolerations") or []
+    wanted = {"key": TAINT, "operator": "Exists", "effect": "NoSchedule"}
+    return [] if wanted in present else _append("/spec/tolerations", bool(present), [wanted])
+
+
+def _kernel(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> Patch:
+    """Gramine needs FSGSBASE: a requirement in every node selector term, since terms are alternatives."""
+    if _annotations(pod).get(TARGET_ANNOTATION) != "gramine":
+        return []
+    affinity = dict(_object(spec, "affinity", {}))
+    node = dict(_object(affinity, "nodeAffinity", {}))
+    required = _object(node, "requiredDuringSchedulingIgnoredDuringExecution", {})
+    terms = required.get("nodeSelectorTerms") or [{}]
+    if not isinstance(terms, list) or not all(isinstance(term, dict) for term in terms):
+        raise _shape("nodeSelectorTerms")
+    node["requiredDuringSchedulingIgnoredDuringExecution"] = {"nodeSelectorTerms": [_with_kernel(t) for t in terms]}
+    affinity["nodeAffinity"] = node
+    unchanged = affinity == spec.get("affinity")
+    return [] if unchanged else [{"op": "add", "path": "/spec/affinity", "value": affinity}]
+
+
+def _with_kernel(term: Mapping[str, Any]) -> Json:
+    expressions = list(term.get("matchExpressions") or [])
+    return {**term, "matchExpressions": expressions if _FSGSBASE in expressions else [*expressions, _FSGSBASE]}
+
+
+def _memory(pod: Mapping[str, Any], spec: Mapping[str, Any], asking: list[tuple[str, Mapping[str, Any]]]) -> Patch:
+    size = _annotations(pod).get(MEMORY_ANNOTATION)
+    volumes = spec.get("volumes") or []
+    if size is None or any(isinstance(v, dict) and v.get("name") == _MEMORY_VOLUME for v in volumes):
+        return []
+    volume = {"name": _MEMORY_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": size}}
+    patches = _append("/spec/volumes", bool(volumes), [volume])
+    mount = {"name": _MEMORY_VOLUME, "mountPath": MEMORY_PATH}
+    for path, container in asking:
+        patches += _append(f"{path}/volumeMounts", bool(container.get("volumeMounts")), [mount])
+    return patches
+
+
+def _warnings(requests: list[Request], settings: Settings) -> Iterator[str]:
+    if any(request.alias for request in requests):
+        yield f"kubernetes.azure.com/sgx_epc_mem_in_MiB is an old name; write {EPC} in bytes, for instance 10Mi"
+    total = sum(request.bytes for request in requests)
+    if settings.largest and total > settings.largest:
+        yield f"the pod asks for {total} bytes of EPC, no node has more than {settings.largest}: it will stay Pending"
+
+
+def _append(path: str, exists: bool, items: list[Json]) -> Patch:  # noqa: FBT001 (whether the list is there decides the operation)
+    if not items:
+        return []
+    if not exists:
+        return [{"op": "add", "path": path, "value": items}]
+    return [{"op": "add", "path": f"{path}/-", "value": item} for item in items]
+
+
+def _annotations(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _object(_object(pod, "metadata", {}), "annotations", {})
+
+
+def _object(parent: Mapping[str, Any], name: str, default: Json | None = None) -> Mapping[str, Any]:
+    value = parent.get(name)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, dict):
+        raise _shape(name)
+    return value
+
+
+def _shape(name: str) -> Malformed:
+    return Malformed("pod-shape", f"The pod's {name} is not what the API server sends.", "Check the manifest.")
