@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -10,7 +11,19 @@ from kloister.errors import KloisterError, Misconfigured
 from kloister.formats.enclave.content import ContentEnclave
 from kloister.formats.enclave.manifest import Manifest
 from kloister.formats.enclave.measurement import gramine_runs
-from kloister.formats.sgx import PAGE_SIZE, Attributes, Flag, KeyRequest, Run, Secs, Signer, Sigstruct, TargetInfo
+from kloister.formats.protocol.quoting import QeInfo, Quoted, QuoteReport, ReportContent
+from kloister.formats.sgx import (
+    PAGE_SIZE,
+    Attributes,
+    Flag,
+    KeyRequest,
+    Report,
+    Run,
+    Secs,
+    Signer,
+    Sigstruct,
+    TargetInfo,
+)
 from kloister.simulator.architectural import LAUNCH_SIGNERS, PCE, QE, Architectural
 from kloister.simulator.documents import QeValues, TcbStage, collateral
 from kloister.simulator.epc import EpcNode
@@ -144,14 +157,34 @@ class SimulatedPlatform:
             Malformed: `content-size`, `report-data-size`.
             Misconfigured: `enclave-author` if the platform was made without one.
         """
-        if self._author is None:
-            raise Misconfigured("enclave-author", "This platform has no key to sign enclaves with.")
-        sigstruct = ContentEnclave.of(content).unsigned_sigstruct(None).sign_with(self._author)
-        enclave = self.start_content(content, sigstruct.build())
-        try:
+        with self._shortly(content) as enclave:
             return enclave.quote(report_data)
-        finally:
-            enclave.remove()
+
+    def report_content(self, request: ReportContent) -> bytes:
+        """EREPORT, 432 bytes, of an enclave that lives no longer than this call.
+
+        Raises:
+            Malformed: `content-size`, `targetinfo-*`, `report-data-size`.
+            Misconfigured: `enclave-author` if the platform was made without one.
+        """
+        with self._shortly(request.content) as enclave:
+            return enclave.report(request.target, request.report_data)
+
+    def qe_info(self) -> QeInfo:
+        """What a client needs of the quoting enclave before it asks for a quote."""
+        return QeInfo(self.qe.target_info().build(), self.qe.key_id, self.qe.quote_size)
+
+    def quote_report(self, request: QuoteReport) -> Quoted:
+        """A quote for a report that was made for the quoting enclave, and the QE's own report if it is wanted.
+
+        Raises:
+            Malformed: `report-*`, `targetinfo-*`.
+            Unverified: `report-mac`.
+        """
+        quote = self.qe.quote(Report.parse(request.report))
+        if request.nonce is None or request.target is None:
+            return Quoted(quote)
+        return Quoted(quote, self.qe.report_on(quote, request.nonce, TargetInfo.parse(request.target)).build())
 
     def root(self) -> bytes:
         """The root certificate (DER) that an operator would have to name to believe this platform."""
@@ -180,6 +213,17 @@ class SimulatedPlatform:
                 for node, used in zip(self.machine.config.nodes, self.machine.epc_used_by_node, strict=True)
             ],
         }
+
+    @contextmanager
+    def _shortly(self, content: bytes) -> Iterator[SimulatedEnclave]:
+        if self._author is None:
+            raise Misconfigured("enclave-author", "This platform has no key to sign enclaves with.")
+        sigstruct = ContentEnclave.of(content).unsigned_sigstruct(None).sign_with(self._author)
+        enclave = self.start_content(content, sigstruct.build())
+        try:
+            yield enclave
+        finally:
+            enclave.remove()
 
     def _own(self, architectural: Architectural) -> EnclaveId:
         enclave, sigstruct = architectural.enclave(), architectural.sigstruct()

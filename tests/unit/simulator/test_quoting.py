@@ -8,13 +8,14 @@ import pytest
 from kloister.errors import Denied, Unverified
 from kloister.formats.dcap.quote import CertificationType, Quote
 from kloister.formats.pki import check_signature, p256_key, parse_chain, raw_signature
-from kloister.formats.sgx import Attributes, Flag, ReportBody
+from kloister.formats.protocol.quoting import QuoteReport, ReportContent
+from kloister.formats.sgx import Attributes, Flag, Report, ReportBody
 from kloister.simulator.architectural import LAUNCH_SIGNERS, PCE, QE
 from kloister.simulator.fuses import Fuses
 from kloister.simulator.pce import ProvisioningCertificationEnclave
 from kloister.simulator.pki import PlatformTcb, SimulatedPki
 from kloister.simulator.platform import SimulatedPlatform
-from tests.support.enclaves import FUSES, KEYID, machine, start
+from tests.support.enclaves import FUSES, KEYID, machine, signer, start
 
 DATA = bytes(range(64))
 
@@ -113,3 +114,48 @@ def test_the_pce_certifies_only_privileged_enclaves() -> None:
     certifier = ProvisioningCertificationEnclave(trusting, start(trusting, b"PCE"), lambda data: data[:64])
     privileged = start(trusting, attributes=Attributes(Flag.MODE64BIT | Flag.PROVISIONKEY, 3))
     assert certifier.certify(trusting.ereport(privileged, certifier.target_info(), DATA))
+
+
+def test_a_report_of_another_is_quoted_for_who_made_it_for_the_qe() -> None:
+    host = platform(author=signer())
+    info = host.qe_info()
+    report = host.report_content(ReportContent(b"content", info.target_info, DATA))
+    quote = host.quote_report(QuoteReport(report)).quote
+    assert len(quote) == info.quote_size
+    assert Quote.parse(quote).body == report[:384]
+    assert info.key_id == host.qe.report.report_data[:32]
+
+
+def test_the_qe_reports_the_quote_that_it_made_to_who_asks() -> None:
+    host = platform(author=signer())
+    asker = host.machine.target_info(start(host.machine)).build()
+    report = host.report_content(ReportContent(b"content", host.qe_info().target_info, DATA))
+    quoted_ = host.quote_report(QuoteReport(report, bytes(range(16)), asker))
+    assert quoted_.qe_report is not None
+    told = Report.parse(quoted_.qe_report)
+    assert told.body.report_data == hashlib.sha256(bytes(range(16)) + quoted_.quote).digest() + bytes(32)
+    assert told.body.mrenclave == host.qe.report.mrenclave
+    host.machine.verify_report(start(host.machine), told)
+
+
+@pytest.mark.parametrize("at", [0, 64, 320, 384, 416, 431])
+def test_a_changed_report_is_not_quoted(at: int) -> None:
+    host = platform(author=signer())
+    report = bytearray(host.report_content(ReportContent(b"content", host.qe_info().target_info, DATA)))
+    host.quote_report(QuoteReport(bytes(report)))
+    report[at] ^= 1
+    with pytest.raises(Unverified) as caught:
+        host.quote_report(QuoteReport(bytes(report)))
+    assert caught.value.code == "report-mac"
+
+
+def test_a_report_for_another_enclave_or_platform_is_not_quoted() -> None:
+    host, elsewhere = platform(author=signer()), platform(author=signer(), fuses=Fuses.create(bytes(48)))
+    target = host.qe_info().target_info
+    other = host.machine.target_info(start(host.machine)).build()
+    for report in (
+        host.report_content(ReportContent(b"content", other, DATA)),
+        elsewhere.report_content(ReportContent(b"content", target, DATA)),
+    ):
+        with pytest.raises(Unverified, match="report-mac"):
+            host.quote_report(QuoteReport(report))

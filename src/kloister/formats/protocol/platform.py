@@ -9,6 +9,7 @@ from typing import Any
 from kloister.errors import Malformed
 from kloister.formats.protocol import typed
 from kloister.formats.protocol.host import Host
+from kloister.formats.protocol.quoting import QuoteReport, ReportContent
 from kloister.formats.protocol.spawner import MANIFEST_LIMIT, MAX_MOUNTS
 from kloister.formats.protocol.tee import REPORT_DATA
 from kloister.formats.wire import b64url
@@ -23,7 +24,7 @@ _WHAT = "platform"
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A question without arguments: `status`, `root`, `collateral` or `earlyCollateral`."""
+    """A question without arguments: `status`, `root`, `collateral`, `earlyCollateral` or `qeTargetInfo`."""
 
     op: str
 
@@ -76,7 +77,7 @@ class Launch:
         }
 
 
-Request = Plain | QuoteContent | Launch
+Request = Plain | QuoteContent | QuoteReport | ReportContent | Launch
 
 
 def parse_request(message: Mapping[str, Any]) -> Request:
@@ -86,7 +87,7 @@ def parse_request(message: Mapping[str, Any]) -> Request:
         Malformed: `platform-*`, `host-*`.
     """
     match message.get("op"):
-        case "status" | "root" | "collateral" | "earlyCollateral" as op:
+        case "status" | "root" | "collateral" | "earlyCollateral" | "qeTargetInfo" as op:
             typed.only(message, {"op"}, _WHAT)
             return Plain(op)
         case "quoteContent":
@@ -95,11 +96,16 @@ def parse_request(message: Mapping[str, Any]) -> Request:
                 typed.octets(message, "content", _WHAT, limit=CONTENT_LIMIT),
                 typed.octets(message, "reportData", _WHAT, REPORT_DATA),
             )
+        case "quoteReport":
+            return QuoteReport.parse(message)
+        case "reportContent":
+            return ReportContent.parse(message, CONTENT_LIMIT)
         case "launch":
             return _launch(message)
     raise Malformed(
         "platform-op",
-        "The platform knows the requests status, root, collateral, earlyCollateral, quoteContent and launch.",
+        "The platform knows the requests status, root, collateral, earlyCollateral, qeTargetInfo, quoteContent, "
+        "quoteReport, reportContent and launch.",
     )
 
 

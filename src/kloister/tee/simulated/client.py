@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from kloister.errors import Unavailable
-from kloister.formats.protocol import events, platform, typed
+from kloister.formats.protocol import events, platform, quoting, typed
 from kloister.formats.protocol.host import Host
 from kloister.formats.protocol.tee import raise_refusal
 from kloister.tee.simulated.framing import Reader, ask, close_all, send
@@ -44,6 +44,19 @@ class PlatformClient:
     def quote_content(self, content: bytes, report_data: bytes) -> bytes:
         """A quote of an enclave whose measured content is `content`, over 64 bytes of report data."""
         return typed.octets(self._ask(platform.QuoteContent(content, report_data), "quote"), "quote", _WHAT)
+
+    def qe_info(self) -> quoting.QeInfo:
+        """Who reports to quote are made for, the attestation key's name, and the size of each quote."""
+        return quoting.QeInfo.parse(self._send(platform.Plain("qeTargetInfo")))
+
+    def quote_report(self, request: quoting.QuoteReport) -> quoting.Quoted:
+        """A quote for a report that was made for the quoting enclave; `Denied` (`report-mac`) for any other."""
+        return quoting.Quoted.parse(self._send(request))
+
+    def report_content(self, content: bytes, target_info: bytes, report_data: bytes) -> bytes:
+        """EREPORT (432 bytes) of an enclave whose measured content is `content`, for `target_info` (512 bytes)."""
+        request = quoting.ReportContent(content, target_info, report_data)
+        return typed.octets(self._ask(request, "report"), "report", _WHAT, quoting.REPORT)
 
     def launch(
         self,
@@ -83,7 +96,12 @@ class PlatformClient:
             close_all(opened)
         return Launch(sock)
 
-    def _ask(self, request: platform.Plain | platform.QuoteContent, name: str) -> dict[str, Any]:
+    def _ask(self, request: platform.Request, name: str) -> dict[str, Any]:
+        message = self._send(request)
+        typed.only(message, {name}, _WHAT)
+        return message
+
+    def _send(self, request: platform.Request) -> dict[str, Any]:
         with self._connect() as sock:
             sock.settimeout(_PATIENCE)
             ask(sock, request.build())
@@ -93,7 +111,6 @@ class PlatformClient:
         message, passed = received
         close_all(passed)
         raise_refusal(message, _WHAT)
-        typed.only(message, {name}, _WHAT)
         return message
 
     def _connect(self) -> socket.socket:

@@ -12,6 +12,7 @@ from kloister import clock
 from kloister.errors import Denied, KloisterError, Malformed
 from kloister.formats.protocol import events, platform
 from kloister.formats.protocol.frames import CONTROL_LIMIT
+from kloister.formats.protocol.quoting import QuoteReport, ReportContent
 from kloister.formats.protocol.tee import refusal
 from kloister.formats.wire import b64url
 from kloister.tee.simulated.connection import Connection, Message
@@ -89,7 +90,7 @@ class Control:
 
 
 class Client:
-    """One connection: one question, or one launch and its signals."""
+    """One connection: one question, quotes for reports one after another, or one launch and its signals."""
 
     what = "platform"
     limit = CONTROL_LIMIT
@@ -109,14 +110,17 @@ class Client:
             close_all(passed)
             self.launch.signal(platform.parse_signal(message))
             return
+        more = False
         try:
             self.asked = True
-            self._serve(connection, platform.parse_request(message), passed)
+            request = platform.parse_request(message)
+            more = isinstance(request, QuoteReport)
+            self._serve(connection, request, passed)
         except KloisterError as error:
             connection.send(refusal(error))
         finally:
             close_all(passed)
-            if self.launch is None:
+            if self.launch is None and not more:
                 connection.finish()
 
     def closed(self) -> None:
@@ -133,12 +137,18 @@ class Client:
         elif isinstance(request, platform.QuoteContent):
             quote = self._control.around.platform.quote_content(request.content, request.report_data)
             connection.send({"quote": b64url(quote)})
+        elif isinstance(request, QuoteReport):
+            connection.send(self._control.around.platform.quote_report(request).build())
+        elif isinstance(request, ReportContent):
+            connection.send({"report": b64url(self._control.around.platform.report_content(request))})
         else:
             connection.send(self._answer(request.op))
 
     def _answer(self, op: str) -> Message:
         if op == "root":
             return {"root": b64url(self._control.around.platform.root())}
+        if op == "qeTargetInfo":
+            return self._control.around.platform.qe_info().build()
         if op in ("collateral", "earlyCollateral"):
             early = op == "earlyCollateral"
             return {"collateral": self._control.around.platform.collateral(clock.now(), early=early)}

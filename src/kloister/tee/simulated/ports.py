@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from kloister.formats.protocol.quoting import QeInfo, Quoted, QuoteReport, ReportContent
+
 
 class Enclave(Protocol):
     """An initialised enclave; its requests are answered from its own measurements alone."""
@@ -44,6 +46,20 @@ class Platform(Protocol):
 
     def quote_content(self, content: bytes, report_data: bytes) -> bytes:
         """A quote of a short-lived enclave whose measured content is `content`."""
+
+    def qe_info(self) -> QeInfo:
+        """What a client needs of the quoting enclave before it asks for a quote."""
+
+    def quote_report(self, request: QuoteReport) -> Quoted:
+        """A quote for a report that was made for the quoting enclave.
+
+        Raises:
+            Malformed: `report-*`, `targetinfo-*`.
+            Unverified: `report-mac`: it was made for another enclave or on another platform, or changed.
+        """
+
+    def report_content(self, request: ReportContent) -> bytes:
+        """EREPORT (432 bytes) of a short-lived enclave whose measured content is given."""
 
     def root(self) -> bytes:
         """The root certificate, DER."""

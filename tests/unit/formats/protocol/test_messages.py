@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kloister.errors import Denied, Malformed, Misused, Unavailable
-from kloister.formats.protocol import events, platform, spawner, tee, typed
+from kloister.formats.protocol import events, platform, quoting, spawner, tee, typed
 from kloister.formats.protocol.frames import CONTROL_LIMIT, TEE_LIMIT, Decoder, encode
 from kloister.formats.protocol.host import Host
 from kloister.formats.wire import canonical_json, load_json
@@ -28,6 +28,7 @@ hosts = st.builds(
     mounts=tables,
 )
 data64, data512 = st.binary(min_size=64, max_size=64), st.binary(min_size=512, max_size=512)
+data432 = st.binary(min_size=432, max_size=432)
 tee_requests = st.one_of(
     st.builds(tee.QuoteRequest, data64),
     st.builds(tee.ReportRequest, data512, data64),
@@ -37,6 +38,9 @@ tee_requests = st.one_of(
 platform_requests = st.one_of(
     st.sampled_from(["status", "root", "collateral"]).map(platform.Plain),
     st.builds(platform.QuoteContent, st.binary(max_size=100), data64),
+    st.builds(quoting.QuoteReport, data432),
+    st.builds(quoting.QuoteReport, data432, st.binary(min_size=16, max_size=16), data512),
+    st.builds(quoting.ReportContent, st.binary(max_size=100), data512, data64),
     st.builds(
         platform.Launch,
         st.binary(max_size=100),
@@ -60,6 +64,11 @@ some_events = st.one_of(
 PARSERS: list[tuple[st.SearchStrategy[Any], Callable[[dict[str, Any]], Any]]] = [
     (tee_requests, tee.parse_request),
     (platform_requests, platform.parse_request),
+    (
+        st.builds(quoting.QeInfo, data512, st.binary(min_size=32, max_size=32), st.integers(1, 9999)),
+        quoting.QeInfo.parse,
+    ),
+    (st.builds(quoting.Quoted, st.binary(max_size=99), st.none() | data432), quoting.Quoted.parse),
     (starts, spawner.StartRequest.parse),
     (some_events, events.parse_event),
     (hosts, Host.parse),

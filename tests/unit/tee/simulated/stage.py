@@ -25,6 +25,7 @@ from kloister.errors import KloisterError, Unavailable, Unverified
 from kloister.formats.enclave.tree import Entry, Kind, Tree
 from kloister.formats.protocol import events
 from kloister.formats.protocol.host import Host
+from kloister.formats.protocol.quoting import QeInfo, Quoted, QuoteReport, ReportContent
 from kloister.formats.protocol.spawner import GO, StartRequest
 from kloister.formats.wire import canonical_json
 from kloister.tee.simulated.client import Launch, PlatformClient
@@ -84,6 +85,15 @@ class PaperPlatform:
 
     def quote_content(self, content: bytes, report_data: bytes) -> bytes:
         return b"quote" + hashlib.sha256(content).digest() + report_data
+
+    def qe_info(self) -> QeInfo:
+        return QeInfo(bytes(512), bytes(32), 4)
+
+    def quote_report(self, request: QuoteReport) -> Quoted:
+        return Quoted(b"quote", bytes(432) if request.nonce else None)
+
+    def report_content(self, request: ReportContent) -> bytes:
+        return hashlib.sha256(request.content).digest().ljust(432, b"\0")
 
     def root(self) -> bytes:
         return b"a root"

@@ -16,7 +16,7 @@ import pytest
 
 from kloister import clock
 from kloister.errors import Denied, KloisterError, Unavailable
-from kloister.formats.protocol import events, platform
+from kloister.formats.protocol import events, platform, quoting
 from kloister.formats.protocol.host import Host
 from kloister.tee.simulated import framing, identity
 from kloister.tee.simulated.client import PlatformClient
@@ -316,3 +316,24 @@ def test_the_daemon_has_a_user_of_its_own_where_asked() -> None:
         assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}" in text
         assert f"CapEff:\t{(1 << 19 | 1 << 5):016x}" in text, "CAP_SYS_PTRACE and CAP_KILL alone"
         assert not any("one user" in sentence for sentence in stage.client.status()["notHeld"])
+
+
+def test_what_aesm_asks_of_the_platform(stage: Stage) -> None:
+    info = stage.client.qe_info()
+    assert (len(info.target_info), len(info.key_id), info.quote_size) == (512, 32, 4)
+    report = stage.client.report_content(b"content", info.target_info, DATA)
+    assert len(report) == quoting.REPORT
+    assert stage.client.quote_report(quoting.QuoteReport(report)).qe_report is None
+    assert stage.client.quote_report(quoting.QuoteReport(report, bytes(16), bytes(512))).qe_report == bytes(432)
+
+
+def test_one_connection_gives_many_quotes_also_behind_a_refusal(stage: Stage) -> None:
+    good, bad = quoting.QuoteReport(bytes(quoting.REPORT)).build(), {"op": "quoteReport", "report": "AA"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.connect(str(stage.path / "control.sock"))
+        for message in (good, good, bad):
+            framing.send(sock, message)
+        reader = framing.Reader(sock, "test")
+        answers = [(reader.receive() or ({}, []))[0] for _ in range(3)]
+        assert [next(iter(answer)) for answer in answers] == ["quote", "quote", "error"]
+        assert reader.receive() is None, "what is no such request ends the connection"
