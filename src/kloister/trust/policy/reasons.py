@@ -11,6 +11,11 @@ _APPLY = "then `kloister policy apply FILE`."
 _NAME_IT = "If this evidence is wanted, say so in the appraisal policy; the condition names the field."
 
 REASONS: Mapping[str, Reason] = MappingProxyType({
+    # conditions on tokens of attestation services
+    "token-not-understood": Reason(
+        "The token is genuine, but says nothing that a policy could judge.", "Use --proof-only and judge its claims."
+    ),
+    "ear-not-affirming": Reason("The issuer of the attestation result does not vouch.", "Ask the issuer why."),
     # conditions of a release policy
     "policy-unknown": Reason(
         "No policy of this name has been applied.",
@@ -119,6 +124,38 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "A field of the appraisal policy does not exist or has a value that it cannot have.",
         "See `docs/reference/appraisal-policy.md`.",
     ),
+    # Azure Attestation's policy language
+    "maa-parsing": Reason(
+        "The text is no policy of Azure Attestation's language; line and column say where it stops being one.",
+        "`kloister policy lint --language maa FILE` shows the place.",
+    ),
+    "maa-denied": Reason(
+        "A deny rule of the attestation policy applies to this evidence.",
+        "`kloister policy test --language maa --explain` shows which rule, and on what value.",
+    ),
+    "maa-not-permitted": Reason(
+        "No permit rule of the attestation policy applies to this evidence.",
+        "`kloister policy test --language maa --explain` shows which condition failed, and on what value.",
+    ),
+    "maa-evaluation": Reason(
+        "A rule of the attestation policy cannot be evaluated on this evidence: a function or a comparison was given "
+        "what it does not take.",
+        "The sentence names the rule's line. Ask for the value's type in a condition before it.",
+    ),
+    "maa-read-only": Reason(
+        "A rule of the attestation policy would issue a claim that must not leave in a token, or what is computed "
+        "from one.",
+        "Issue what IsSubsetOf or ContainsOnlyValue says of it.",
+    ),
+    "maa-limit": Reason(
+        "The attestation policy takes more claims, steps or nesting on this evidence than are allowed.",
+        "Name types in conditions, and use fewer rules.",
+    ),
+    "maa-jmespath-missing": Reason(
+        "The attestation policy uses JmesPath, and the package jmespath is not installed.",
+        "Install it: pip install 'kloister[service]'.",
+    ),
+    "maa-claim-value": Reason("A claim for the policy is neither text nor integer nor boolean.", BUG),
     "decision-made-elsewhere": Reason("Something else than the policy made a decision.", BUG),
 })  # fmt: skip
 
