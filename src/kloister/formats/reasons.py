@@ -61,6 +61,8 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "token-syntax": Reason("This is no token: three parts of base64url with dots between them.", _TOKEN),
     "token-header": Reason("The token's header is no object with an alg, or asks for what is not known.", _TOKEN),
     "token-claims": Reason("The token's payload is not a JSON object.", _TOKEN),
+    "token-claim": Reason("A claim of the token has a value that it cannot have.", _TOKEN),
+    "token-time": Reason("A time in the token is no number of seconds since 1970.", _TOKEN),
     "token-unsecured": Reason("The token is not signed (alg none): anybody may have written it.", "Get a signed one."),
     "token-algorithm": Reason(
         "The token names an algorithm that is not accepted, or that its key does not sign by.",

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from kloister.errors import BUG, Reason
 
 _QUOTE = "Give a quote (raw, hexadecimal, base64), an RA-TLS certificate, KBS evidence, or https://HOST:PORT."
+_ISSUER = "Fetch its keys from where you trust, and give them: --jwks FILE."
 _SOURCES = "Check the network, name sources that are reached (--source), or give --collateral FILE."
 _ANSWER = "See what answers at the address of the source; nothing of it was kept."
 _PACK = "`kloister collateral export` writes packs."
@@ -25,6 +26,14 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "Give the VCEK or VLEK with --vek FILE and its issuers with --chain FILE.",
     ),
     "evidence-not-supported": Reason("This kind of evidence is not verified by this version.", _QUOTE),
+    "token-keys-missing": Reason(
+        "Without its issuer's keys a token cannot be verified.",
+        "If you trust the issuer, give its keys (--jwks FILE) or have them fetched (--issuer URL).",
+    ),
+    "issuer-url": Reason("This is no issuer whose keys could be fetched.", "Give its keys: --jwks FILE."),
+    "issuer-unreachable": Reason("The keys of an issuer cannot be fetched.", "Give its keys: --jwks FILE."),
+    "issuer-metadata": Reason("The metadata are another issuer's, or do not say where its keys are.", _ISSUER),
+    "issuer-keys-elsewhere": Reason("The keys of an issuer are not at its own host.", _ISSUER),
     "batch-line": Reason("A line of a batch is no object with quote, collateral and at.", "Correct the line."),
     "batch-unreadable": Reason("A file or line of a batch cannot be read.", "Check the name and its mode."),
     "kbs-evidence": Reason("The JSON of a key broker holds no evidence in a known shape.", _QUOTE),

@@ -63,7 +63,18 @@ class TrustedRoot(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verified(ABC):
+class Sealed:
+    """Something that only the verifier can make."""
+
+    seal: InitVar[object]
+
+    def __post_init__(self, seal: object) -> None:
+        if seal is not _SEAL:
+            raise Misused("verified-made-elsewhere", "Only the verifier says that evidence is genuine.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified(Sealed, ABC):
     """Evidence that is genuine: signed by hardware under `root`, on a platform that is not revoked.
 
     It says nothing about whether the evidence is wanted: debug, status and measurements are for policy to judge.
@@ -72,16 +83,11 @@ class Verified(ABC):
 
     tee: ClassVar[str]
 
-    seal: InitVar[object]
     tcb: TcbResult | None = None  # None where the maker publishes no status (AMD)
     fmspc: str | None = None  # of Intel's platforms: 12 hexadecimal digits, lower case
     root: TrustedRoot
     collateral_expires: datetime  # the first of the collateral's parts that ends
     basis: TcbBasis | None = field(default=None, repr=False)  # of Intel's TEEs; explanations and the age need it
-
-    def __post_init__(self, seal: object) -> None:
-        if seal is not _SEAL:
-            raise Misused("verified-made-elsewhere", "Only the verifier says that evidence is genuine.")
 
     @property
     @abstractmethod

@@ -24,7 +24,8 @@ from kloister.services.appraisal.inputs import (
     parse_time,
 )
 from kloister.services.appraisal.recognise import MAX_SIZE
-from kloister.services.appraisal.service import OPERATOR_NAMED, Appraisal, appraise
+from kloister.services.appraisal.result import Appraisal
+from kloister.services.appraisal.service import OPERATOR_NAMED, appraise
 from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Collateral, Root, SnpEndorsement, VerifierCache
 

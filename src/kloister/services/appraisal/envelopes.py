@@ -1,19 +1,18 @@
-"""What others wrap around quotes: a key broker's JSON, and tokens, which are named and not verified yet."""
+"""What others wrap around quotes: a key broker's JSON; and what a token claims before it is verified."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 from typing import Any
 
 from kloister.errors import Malformed, Misused
+from kloister.formats.tokens import Jws
+from kloister.formats.tokens.reading import Form, form_of
 from kloister.formats.wire import load_json
 from kloister.trust.verifier.binding import Binding, KbsBinding
 
 MAX_SIZE = 1024 * 1024  # bytes of KBS evidence; a TDX event log, which is left alone, has some 100 KiB
-_AZURE = ("x-ms-ver", "x-ms-attestation-type", "x-ms-policy-hash")
-_EAR = ("ear.verifier-id", "submods", "ear_verifier_id", "ear.status")
 
 
 def open_kbs(data: bytes) -> tuple[bytes, Binding | None]:
@@ -39,22 +38,17 @@ def open_kbs(data: bytes) -> tuple[bytes, Binding | None]:
     return _quote(inner if primary is None else primary), binding
 
 
-def token_issuer(token: bytes) -> str:
-    """Whose token it is by its unverified claims: "maa", "ear", or "" for any other."""
-    claims = _claims(token)
-    issuer = claims.get("iss")
-    if any(name in claims for name in _AZURE) or (isinstance(issuer, str) and ".attest.azure.net" in issuer):
-        return "maa"
-    return "ear" if any(name in claims for name in _EAR) else ""
+def token_form(token: bytes) -> Form:
+    """Whose token it is by its claims, unverified."""
+    return form_of(token_claims(token))
 
 
-def _claims(token: bytes) -> dict[str, Any]:
-    part = token.split(b".")[1]
+def token_claims(token: bytes) -> dict[str, Any]:
+    """What a token claims, unverified; nothing where it cannot be read."""
     try:
-        value = json.loads(base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)))
-    except (ValueError, RecursionError):
+        return Jws.parse(token).claims
+    except Malformed:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _binding(runtime: Any, additional: Any) -> Binding:

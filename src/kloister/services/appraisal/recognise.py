@@ -13,7 +13,8 @@ from kloister.formats.ratls import RatlsCertificate
 from kloister.formats.snp import SnpReport
 from kloister.formats.snp.hcl import MAGIC as HCL_MAGIC
 from kloister.formats.snp.report import VERSIONS as SNP_VERSIONS
-from kloister.services.appraisal.envelopes import open_kbs, token_issuer
+from kloister.formats.tokens.reading import Form
+from kloister.services.appraisal.envelopes import open_kbs, token_form
 from kloister.trust.verifier.binding import Binding, RatlsBinding
 
 MAX_SIZE = 1024 * 1024  # bytes: a quote of the largest size, in hexadecimal with line breaks, fits several times
@@ -23,7 +24,8 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
 _TOKEN = re.compile(rb"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 _DER = re.compile(rb"\x30[\x81-\x84]")  # a SEQUENCE of more than 127 bytes; a quote starts with its version
 _WANTED = (
-    "Give a quote or SNP report (raw, hexadecimal, base64), an RA-TLS certificate, KBS evidence, or https://HOST:PORT."
+    "Give a quote or SNP report (raw, hexadecimal, base64), an RA-TLS certificate, KBS evidence, a token, or "
+    "https://HOST:PORT."
 )
 
 
@@ -41,12 +43,8 @@ class Kind(StrEnum):
 
 
 SNP_KINDS = frozenset({Kind.SNP_REPORT, Kind.AZURE_HCL})
-_TOKENS = {"maa": Kind.MAA_TOKEN, "ear": Kind.EAR_TOKEN}
-_NAMES = {
-    Kind.MAA_TOKEN: "a token of Microsoft Azure Attestation",
-    Kind.EAR_TOKEN: "an EAT attestation result (EAR)",
-    Kind.TOKEN: "a signed token",
-}
+_TOKENS = {Form.MAA: Kind.MAA_TOKEN, Form.EAR: Kind.EAR_TOKEN, Form.OTHER: Kind.TOKEN}
+TOKEN_KINDS = frozenset(_TOKENS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def identify(data: bytes) -> tuple[Kind, bytes]:
     if text.startswith(b"-----BEGIN CERTIFICATE"):
         return Kind.RATLS_CERTIFICATE, text
     if _TOKEN.fullmatch(text):
-        return _TOKENS.get(token_issuer(text), Kind.TOKEN), text
+        return _TOKENS[token_form(text)], text
     if text.startswith(b"{"):
         return Kind.KBS_EVIDENCE, text
     _refuse(text)
@@ -96,10 +94,8 @@ def unwrap(kind: Kind, data: bytes) -> Evidence:
     Raises:
         Malformed: `evidence-not-supported`, `kbs-evidence`, `kbs-evidence-json`, `ratls-*`.
     """
-    if kind in _NAMES:
-        raise Malformed(
-            "evidence-not-supported", f"This is {_NAMES[kind]}, which this version does not verify yet.", _WANTED
-        )
+    if kind in TOKEN_KINDS:
+        raise Malformed("evidence-not-supported", "This is a token about evidence, which holds no quote.", _WANTED)
     if kind is Kind.RATLS_CERTIFICATE:
         certificate = RatlsCertificate.parse(data)
         return Evidence(kind, certificate.evidence.quote, RatlsBinding(certificate))

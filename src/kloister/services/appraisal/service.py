@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from kloister.errors import KloisterError, Malformed, Misconfigured, Unverified
 from kloister.formats.dcap import Quote, TeeType
-from kloister.services.appraisal.recognise import SNP_KINDS, Kind, identify, unwrap
-from kloister.trust import identifiers
-from kloister.trust.evidence import TcbBasis, TcbRevoked, Verified
+from kloister.services.appraisal.recognise import SNP_KINDS, TOKEN_KINDS, Kind, identify, unwrap
+from kloister.services.appraisal.result import Appraisal
+from kloister.services.appraisal.tokens import TokenKeys, appraise_token
+from kloister.trust.evidence import TcbRevoked, Verified
 from kloister.trust.policy.appraisal import AppraisalPolicy, AppraisalRefused, check_appraisal
-from kloister.trust.policy.decision import Condition
 from kloister.trust.snp_evidence import VerifiedSnp
 from kloister.trust.verifier import (
     AmdRoot,
@@ -28,63 +27,6 @@ from kloister.trust.verifier import (
 OPERATOR_NAMED = AppraisalPolicy(simulated=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appraisal:
-    """What was found out about evidence; None is what is not known.
-
-    Of evidence that is not genuine nothing is repeated but the kind of TEE that it claims.
-    """
-
-    genuine: bool
-    accepted: bool
-    kind: str | None = None  # in what form it came: `recognise.Kind`
-    tee: str | None = None
-    tcb_status: str | None = None
-    advisories: tuple[str, ...] = ()
-    tcb_date: datetime | None = None
-    fmspc: str | None = None
-    claims: Mapping[str, str | int | bool] | None = field(default=None, repr=False)
-    simulated: bool | None = None
-    reason: KloisterError | None = None
-    conditions: tuple[Condition, ...] = ()  # of the policy, that are not met; `reason` is the first
-    basis: TcbBasis | None = field(default=None, repr=False)  # for explanations
-    expires: datetime | None = None  # when the first part of the collateral ends
-
-    @property
-    def identifiers(self) -> dict[str, str]:
-        """What names this one machine, in hexadecimal: to be shown only to who asks for it."""
-        found = {name: str(self.claims[name]) for name in identifiers.NAMES if self.claims and name in self.claims}
-        if self.basis is not None:
-            platform = self.basis.platform
-            found["ppid"] = platform.ppid.hex()
-            if platform.platform_instance_id is not None:
-                found["platform_instance_id"] = platform.platform_instance_id.hex()
-        return found
-
-    def as_json(self, *, show_identifiers: bool = False) -> dict[str, Any]:
-        """The object that `kloister verify --json` prints.
-
-        Args:
-            show_identifiers: say which machine it is; otherwise a hash stands for what names it.
-        """
-        claims = None if self.claims is None else dict(self.claims)
-        return {
-            "kind": self.kind,
-            "genuine": self.genuine,
-            "verdict": "accept" if self.accepted else "reject",
-            "tee": self.tee,
-            "tcb_status": self.tcb_status,
-            "advisories": list(self.advisories),
-            "tcb_date": self.tcb_date.strftime("%Y-%m-%dT%H:%M:%SZ") if self.tcb_date else None,
-            "fmspc": self.fmspc,
-            "claims": claims if claims is None or show_identifiers else identifiers.hide(claims),
-            "simulated": self.simulated,
-            **({"identifiers": self.identifiers} if show_identifiers else {}),
-            **({"reason": self.reason.as_json()} if self.reason else {}),
-            **({"conditions": [each.as_json() for each in self.conditions]} if self.conditions else {}),
-        }
-
-
 def appraise(
     data: bytes,
     collateral: Collateral | None,
@@ -93,11 +35,12 @@ def appraise(
     policy: AppraisalPolicy | None,
     cache: VerifierCache | None = None,
     endorsement: SnpEndorsement | None = None,
+    token_keys: TokenKeys | None = None,
 ) -> Appraisal:
     """Recognise, verify, and judge by the policy; without one, genuine evidence is accepted whatever its status.
 
-    A refusal is a result here, not an error: `reason` says why. Quotes need `collateral`, SNP reports `endorsement`.
-    `cache` is the caller's, for many calls.
+    A refusal is a result here, not an error: `reason` says why. Quotes need `collateral`, SNP reports `endorsement`,
+    tokens `token_keys`. `cache` is the caller's, for many calls.
 
     Raises:
         Misconfigured: `collateral-missing`, `endorsement-missing`.
@@ -105,6 +48,8 @@ def appraise(
     kind = tee = None
     try:
         kind, inner = identify(data)
+        if kind in TOKEN_KINDS:
+            return appraise_token(kind, inner, token_keys, at, policy)
         if kind in SNP_KINDS:
             tee = VerifiedSnp.tee
             snp = _verify_snp(kind, inner, endorsement, roots, at, cache)

@@ -10,7 +10,8 @@ from typing import Any
 from kloister.errors import Malformed
 from kloister.formats.dcap import QeIdentity, TcbInfo
 from kloister.formats.pki import Crl
-from kloister.services.appraisal.service import Appraisal, appraise
+from kloister.services.appraisal.result import Appraisal
+from kloister.services.appraisal.service import appraise
 from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.verifier import AmdRoot, Collateral, Root, SnpEndorsement
 

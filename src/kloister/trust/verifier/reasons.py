@@ -122,6 +122,12 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "ratls-not-yet-valid": Reason("The RA-TLS certificate is valid only after the time of judgement.", _CLOCK),
     "ratls-expired": Reason("The RA-TLS certificate has ended.", "Let its holder make a new one."),
     "kbs-report-data": Reason("The quote was made for another session of a key broker.", "Attest again."),
+    # tokens of attestation services
+    "token-key-unknown": Reason("The token's key is not among its issuer's.", "Get the issuer's keys again."),
+    "token-issuer": Reason("Another issuer issued the token than the one that was named.", "Name the one you trust."),
+    "token-no-expiry": Reason("The token does not say until when it is valid.", "Get one that does."),
+    "token-expired": Reason("The token's validity has ended.", "Get a new one; or check the time given (--at)."),
+    "token-not-yet-valid": Reason("The token is valid only after the time of judgement.", _CLOCK),
     # steps 9 and 11: the platform's level
     "tcb-unsupported": Reason("The platform is older than every level of the TCB info.", _TCB),
     "tcb-revoked": Reason("Intel has revoked the platform's TCB level.", _TCB),

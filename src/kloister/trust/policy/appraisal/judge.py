@@ -60,29 +60,32 @@ def judge(verified: Verified, policy: AppraisalPolicy, at: datetime) -> tuple[Co
     rule = next((each for each in policy.tees if each.tee == verified.tee), None)
     claims = verified.claims
     return (
-        *_simulated(verified, policy),
-        *_tee(verified, policy, rule),
-        *_debug(claims, rule or TeeRule(verified.tee)),
+        *simulated(policy, is_simulated=verified.simulated),
+        *tee(verified.tee, policy, rule),
+        *debug(claims, rule or TeeRule(verified.tee)),
         *_tcb(verified.tcb, policy, at),
         *_age(verified, policy, at),
-        *(condition for wish in (rule.wishes if rule else ()) for condition in _wish(claims, wish)),
+        *(condition for wish in (rule.wishes if rule else ()) for condition in wish_met(claims, wish)),
     )
 
 
-def _simulated(verified: Verified, policy: AppraisalPolicy) -> Iterator[Condition]:
-    if verified.simulated and not policy.simulated:
+def simulated(policy: AppraisalPolicy, *, is_simulated: bool) -> Iterator[Condition]:
+    """A simulated platform proves nothing."""
+    if is_simulated and not policy.simulated:
         allow = 'For tests, allow it in the policy: "simulated": "allow".'
         yield Condition("simulated-not-allowed", "simulated", "deny", "a simulated platform", allow)
 
 
-def _tee(verified: Verified, policy: AppraisalPolicy, rule: TeeRule | None) -> Iterator[Condition]:
+def tee(name: str, policy: AppraisalPolicy, rule: TeeRule | None) -> Iterator[Condition]:
+    """Where the policy names kinds of TEEs, others are not wanted."""
     if policy.tees and rule is None:
         named = " or ".join(each.tee for each in policy.tees)
-        allow = f'If this evidence is wanted, add a section "{verified.tee}" to the policy.'
-        yield Condition("tee-not-allowed", verified.tee, named, verified.tee, allow)
+        allow = f'If this evidence is wanted, add a section "{name}" to the policy.'
+        yield Condition("tee-not-allowed", name, named, name, allow)
 
 
-def _debug(claims: Claims, rule: TeeRule) -> Iterator[Condition]:
+def debug(claims: Claims, rule: TeeRule) -> Iterator[Condition]:
+    """What may be debugged keeps no secret; evidence that does not say it may be."""
     if claims.get("debug") is not False and not rule.debug:
         allow = f'For tests, allow it in the policy: "{rule.tee}": {{"debug": true}}.'
         yield Condition("debug-not-allowed", f"{rule.tee}.debug", "false", "true", allow)
@@ -91,7 +94,7 @@ def _debug(claims: Claims, rule: TeeRule) -> Iterator[Condition]:
 def _tcb(tcb: TcbResult | None, policy: AppraisalPolicy, at: datetime) -> Iterator[Condition]:
     if tcb is None:  # AMD's reports carry versions, which `snp.minimumTcb` judges, and no status
         return
-    yield from _status(tcb, policy, at)
+    yield from status(tcb, policy, at)
     if policy.minimum_date is not None and tcb.date.date() < policy.minimum_date:
         allow = "Update the platform's firmware and microcode, or lower tcb.minimumDate."
         seen = f"{tcb.date:%Y-%m-%d}"
@@ -103,7 +106,8 @@ def _tcb(tcb: TcbResult | None, policy: AppraisalPolicy, at: datetime) -> Iterat
         yield Condition("evaluation-number-too-low", path, f"{least} or more", seen, allow)
 
 
-def _status(tcb: TcbResult, policy: AppraisalPolicy, at: datetime) -> Iterator[Condition]:
+def status(tcb: TcbResult, policy: AppraisalPolicy, at: datetime) -> Iterator[Condition]:
+    """The status, or a waiver for every advisory of one that can be waived."""
     if tcb.status in policy.accept:
         return
     today = at.date()
@@ -134,7 +138,8 @@ def _age(verified: Verified, policy: AppraisalPolicy, at: datetime) -> Iterator[
         yield Condition("collateral-too-old", "collateral.maximumAge", expected, seen, allow)
 
 
-def _wish(claims: Claims, wish: Wish) -> Iterator[Condition]:
+def wish_met(claims: Claims, wish: Wish) -> Iterator[Condition]:
+    """One claim that the evidence must make."""
     seen = claims.get(wish.claim)
     if seen is None or not wish.met(seen):
         wanted, shown = wish.wanted, _ABSENT if seen is None else str(seen).lower()
