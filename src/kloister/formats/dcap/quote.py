@@ -62,9 +62,9 @@ class CertificationType(IntEnum):
     PLATFORM_MANIFEST = 7
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Header:
-    """The 48 bytes in front of every quote."""
+    """The 48 bytes in front of every quote, field by field in their order."""
 
     version: int  # 0: u16
     key_type: int = KEY_TYPE_P256  # 2: u16
@@ -80,16 +80,7 @@ class Header:
         if len(data) != HEADER_SIZE:
             end = "truncated" if len(data) < HEADER_SIZE else "trailing"
             raise Malformed(f"{_WHAT}-{end}", f"A quote's header has {HEADER_SIZE} bytes, not {len(data)}.")
-        version, key_type, tee_type, qe_svn, pce_svn, vendor, user_data = _HEADER.unpack(data)
-        return cls(
-            version=version,
-            key_type=key_type,
-            tee_type=tee_type,
-            qe_svn=qe_svn,
-            pce_svn=pce_svn,
-            qe_vendor_id=vendor,
-            user_data=user_data,
-        )
+        return cls(*_HEADER.unpack(data))
 
     def build(self) -> bytes:
         """The 48 bytes."""
@@ -106,7 +97,7 @@ def _truncated(what: str, wanted: int, left: int) -> Malformed:
     return Malformed(f"{_TAIL}-truncated", text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class CertificationData:
     """Type (u16), size (u32) and data."""
 
@@ -127,14 +118,14 @@ class CertificationData:
             raise _truncated("certification data", size, left)
         if size < left:
             raise Malformed(f"{_TAIL}-trailing", f"{left - size} bytes follow the certification data.")
-        return cls(type=kind, data=data[_CERTIFICATION.size :])
+        return cls(kind, data[_CERTIFICATION.size :])
 
     def build(self) -> bytes:
         """Type, size and data."""
         return Writer().uint(self.type, 2).uint(len(self.data), 4).raw(self.data).build()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Authentication:
     """The signature data: who signed the quote, and who vouches for that key. Sizes in bytes."""
 
@@ -167,14 +158,8 @@ class Authentication:
         end = _QE.size + size
         if len(tail) < end:
             raise _truncated("the QE authentication data", size, len(tail) - _QE.size)
-        return cls(
-            signature=signature,
-            attestation_key=key,
-            qe_report=qe_report,
-            qe_report_signature=qe_report_signature,
-            qe_auth_data=tail[_QE.size : end],
-            certification=CertificationData.parse(tail[end:]),
-        )
+        auth_data, certification = tail[_QE.size : end], CertificationData.parse(tail[end:])
+        return cls(signature, key, qe_report, qe_report_signature, auth_data, certification)
 
     def build(self, version: int) -> bytes:
         """The signature data as that version lays it out."""
@@ -186,7 +171,7 @@ class Authentication:
         return Writer().raw(self.signature, 64).raw(self.attestation_key, 64).raw(tail).build()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Quote:
     """A quote, parsed; nothing about it has been verified. `signed` is the exact slice the attestation key signed."""
 
@@ -219,14 +204,8 @@ class Quote:
             raise Malformed(
                 f"{_WHAT}-truncated", f"The quote ends inside its signature data: it has {len(data)} bytes."
             )
-        return cls(
-            header=header,
-            body_type=body_type,
-            body=data[start:end],
-            signed=data[:end],
-            authentication=Authentication.parse(data[end + _SIZE : last], header.version),
-            padding=data[last:],
-        )
+        authentication = Authentication.parse(data[end + _SIZE : last], header.version)
+        return cls(header, body_type, data[start:end], data[:end], authentication, data[last:])
 
     @property
     def report(self) -> ReportBody:

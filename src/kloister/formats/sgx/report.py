@@ -9,7 +9,8 @@ from kloister.formats.sgx.attributes import Attributes
 from kloister.formats.wire import Cursor, Writer
 
 _WHAT = "report"
-_BODY = struct.Struct("<16sIB11s16sQQ32s32s32s32s64sHHH42s16s64s")
+_BODY = struct.Struct("<16sIB11x16sQQ32s32x32s32x64sHHH42x16s64s")
+_RESERVED = bytes(11 + 32 + 32 + 42)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +36,24 @@ class ReportBody:
     @classmethod
     def parse(cls, data: bytes) -> Self:
         """Raises `Malformed` on another size than 384 bytes or reserved bytes that are not zero."""
+        cls.check(data)
+        (
+            cpusvn, misc, cet, ext_prod_id, flags, xfrm, mrenclave, mrsigner, configid, prodid, svn, configsvn, family,
+            report_data,
+        ) = _BODY.unpack(data)  # fmt: skip
+        return cls(
+            cpusvn, Attributes(flags, xfrm), mrenclave, mrsigner, prodid, svn, report_data,
+            misc, cet, ext_prod_id, configid, configsvn, family,
+        )  # fmt: skip
+
+    @classmethod
+    def check(cls, data: bytes) -> None:
+        """Return if `parse` would; raises as it does."""
         if len(data) != cls.SIZE:
             end = "truncated" if len(data) < cls.SIZE else "trailing"
             raise Malformed(f"{_WHAT}-{end}", f"A report's body has {cls.SIZE} bytes, not {len(data)}.")
-        cpusvn, misc, cet, zero1, ext_prod_id, flags, xfrm, mrenclave, *rest = _BODY.unpack(data)
-        zero2, mrsigner, zero3, configid, prodid, svn, configsvn, zero4, family, report_data = rest
-        if any(zero1) or any(zero2) or any(zero3) or any(zero4):
+        if data[21:32] + data[96:128] + data[160:192] + data[262:304] != _RESERVED:
             raise Malformed(f"{_WHAT}-reserved", "Reserved bytes of a report must be zero.")
-        return cls(
-            cpusvn=cpusvn,
-            miscselect=misc,
-            cet_attributes=cet,
-            isvextprodid=ext_prod_id,
-            attributes=Attributes(flags, xfrm),
-            mrenclave=mrenclave,
-            mrsigner=mrsigner,
-            configid=configid,
-            isvprodid=prodid,
-            isvsvn=svn,
-            configsvn=configsvn,
-            isvfamilyid=family,
-            report_data=report_data,
-        )
 
     @classmethod
     def read(cls, cursor: Cursor) -> Self:

@@ -49,7 +49,7 @@ _EXTENSION_FIELDS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TdReport:
     """A trust domain's report, 584 bytes; 648 with the TDX 1.5 fields, 885 with the extension as well."""
 
@@ -79,26 +79,16 @@ class TdReport:
         size = len(data)
         if size not in (SIZE_10, SIZE_15, SIZE_15EX):
             raise Malformed("td-report-size", f"There is no TD report of {size} bytes.")
-        svn, seam, signer, seam_attributes, attributes, *fixed = _TD10.unpack_from(data)
-        xfam, mrtd, mrconfigid, mrowner, mrownerconfig, rtmr0, rtmr1, rtmr2, rtmr3, report_data = fixed
+        (
+            svn, seam, signer, seam_attributes, attributes, xfam, mrtd, mrconfigid, mrowner, mrownerconfig,
+            rtmr0, rtmr1, rtmr2, rtmr3, report_data,
+        ) = _TD10.unpack_from(data)  # fmt: skip
         svn2, mrservicetd = _TD15.unpack_from(data, SIZE_10) if size >= SIZE_15 else (None, None)
+        extension = TdExtension.parse(data[SIZE_15:]) if size == SIZE_15EX else None
         return cls(
-            tee_tcb_svn=svn,
-            mrseam=seam,
-            mrsignerseam=signer,
-            seam_attributes=seam_attributes,
-            td_attributes=TdFlag(attributes),
-            xfam=xfam,
-            mrtd=mrtd,
-            mrconfigid=mrconfigid,
-            mrowner=mrowner,
-            mrownerconfig=mrownerconfig,
-            rtmrs=(rtmr0, rtmr1, rtmr2, rtmr3),
-            report_data=report_data,
-            tee_tcb_svn2=svn2,
-            mrservicetd=mrservicetd,
-            extension=TdExtension.parse(data[SIZE_15:]) if size == SIZE_15EX else None,
-        )
+            svn, seam, signer, seam_attributes, TdFlag(attributes), xfam, mrtd, mrconfigid, mrowner, mrownerconfig,
+            (rtmr0, rtmr1, rtmr2, rtmr3), report_data, svn2, mrservicetd, extension,
+        )  # fmt: skip
 
     def has(self, flag: TdFlag) -> bool:
         """Whether all bits of `flag` are set."""

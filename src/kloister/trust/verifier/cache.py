@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from kloister.errors import Misused
 from kloister.formats.dcap import PckExtension
 from kloister.formats.pki import Certificate
-from kloister.formats.sgx import ReportBody
 from kloister.trust.evidence import TcbBasis, TcbResult
 from kloister.trust.root import Root
 from kloister.trust.verifier.crl import Revocations
@@ -38,12 +37,13 @@ class ProvenPlatform:
     chain: tuple[Certificate, ...] = field(repr=False)
     root: Root
     extension: PckExtension = field(repr=False)
-    ca_digest: bytes = field(init=False, repr=False)  # 32, of the CA's certificate
+    issuer: bytes = field(init=False, repr=False)  # 32, SHA-256 of root and CA, whose collateral is the platform's
     start: datetime = field(init=False)  # the time in which all of the chain is valid
     end: datetime = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ca_digest", hashlib.sha256(self.chain[1].der).digest())
+        issuer = self.root.subject + self.root.point + self.chain[1].der
+        object.__setattr__(self, "issuer", hashlib.sha256(issuer).digest())
         object.__setattr__(self, "start", max(each.not_before for each in self.chain))
         object.__setattr__(self, "end", min(each.not_after for each in self.chain))
 
@@ -80,11 +80,11 @@ class Judgement:
     expires: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ProvenQe:
     """Step 6: a QE's report, and the attestation key that it binds."""
 
-    report: ReportBody
+    report: bytes = field(repr=False)  # 384, well-formed; read where its level is matched
     key: ec.EllipticCurvePublicKey = field(repr=False)
 
 

@@ -33,7 +33,7 @@ from kloister.formats.pki import Certificate, check_signature, parse_chain, raw_
 from kloister.formats.sgx import ReportBody
 from kloister.trust.evidence import TcbBasis, TcbResult, TcbRevoked
 from kloister.trust.root import Root
-from kloister.trust.verifier.cache import Judgement, ProvenCollateral, ProvenPlatform, VerifierCache
+from kloister.trust.verifier.cache import Judgement, ProvenCollateral, ProvenPlatform, ProvenQe, VerifierCache
 from kloister.trust.verifier.chain import PCK_CHAIN, check_dates, prove_chain
 from kloister.trust.verifier.collateral import Collateral
 from kloister.trust.verifier.crl import Revocations
@@ -102,19 +102,24 @@ class Tee:
     Attributes:
         name: `Verified.tee`.
         info, identity: the `id` of the TCB info and of the QE identity.
-        judged_by: all of the quote that `judge` looks at.
-        judge: steps 9 to 12.
     """
 
     name: str
     info: str
     identity: str
-    judged_by: bytes
-    judge: Callable[[Genuine], tuple[TcbResult, TcbBasis]]
 
 
-def verify_steps(request: Request, tee: Tee) -> tuple[Judgement, Root]:
+Judge = Callable[[Genuine], tuple[TcbResult, TcbBasis]]
+
+
+def verify_steps(request: Request, tee: Tee, judge: Judge, looked_at: bytes = b"") -> tuple[Judgement, Root]:
     """Steps 2 to 12, and the root that vouches.
+
+    Args:
+        request: with the quote.
+        tee: its kind.
+        judge: steps 9 to 12.
+        looked_at: all of the quote's body that `judge` looks at.
 
     Raises:
         Malformed: as each step says.
@@ -122,29 +127,34 @@ def verify_steps(request: Request, tee: Tee) -> tuple[Judgement, Root]:
     """
     cache, authentication = request.cache, request.quote.authentication
     platform, proven, collateral_key = _platform_and_collateral(request)  # steps 2 to 4
-    judged_by = platform.digest + collateral_key + _identity_of(authentication.qe_report) + tee.judged_by
+    judged_by = platform.digest + collateral_key + _identity_of(authentication.qe_report) + looked_at
     known = cache.judgements.get(judged_by)  # of steps 5, 7 and 9 to 12
-    documents = proven.documents
     if known is None:
-        check_scope(documents.info.content, platform.extension, tee.info)  # step 5
+        check_scope(proven.documents.info.content, platform.extension, tee.info)  # step 5
     qe_key = _qe_key(platform.digest, authentication)
     qe_known = cache.quoting_enclaves.get(qe_key)
     qe = qe_known or verify_qe_report(authentication, platform.chain[0])  # step 6
-    level = None if known else match_qe(qe.report, documents.identity.content, tee.identity)  # step 7
+    genuine = None if known else _identified(platform, proven, qe, tee)  # step 7
     signature = raw_signature(authentication.signature)
     check_signature(qe.key, signature, request.quote.signed, "quote-signature", "the quote")  # step 8
     if qe_known is None:
         cache.quoting_enclaves.put(qe_key, qe)
-    if known is None and level is not None:
-        genuine = Genuine(platform=platform.extension, collateral=proven, qe_report=qe.report, qe_level=level)
-        known = _judge(genuine, tee, platform)
+    if genuine is not None:
+        known = _judged(genuine, tee, judge, platform)
         cache.judgements.put(judged_by, known)
     return cast("Judgement", known), platform.root
 
 
-def _judge(genuine: Genuine, tee: Tee, platform: ProvenPlatform) -> Judgement:
+def _identified(platform: ProvenPlatform, collateral: ProvenCollateral, qe: ProvenQe, tee: Tee) -> Genuine:
+    """Step 7. What it returns is genuine once step 8 has passed."""
+    report = ReportBody.parse(qe.report)
+    level = match_qe(report, collateral.documents.identity.content, tee.identity)
+    return Genuine(platform=platform.extension, collateral=collateral, qe_report=report, qe_level=level)
+
+
+def _judged(genuine: Genuine, tee: Tee, judge: Judge, platform: ProvenPlatform) -> Judgement:
     """Steps 9 to 12."""
-    tcb, basis = tee.judge(genuine)
+    tcb, basis = judge(genuine)
     fmspc = platform.extension.fmspc.hex()
     if tcb.status is TcbStatus.REVOKED:
         raise TcbRevoked(tcb, fmspc, platform.root, basis, tee.name)
@@ -159,10 +169,8 @@ def _platform_and_collateral(request: Request) -> tuple[ProvenPlatform, ProvenCo
         check_dates(platform.chain, PCK_CHAIN, at)
 
     pck, ca = platform.chain[0], platform.chain[1]
-    key = request.collateral.digest + platform.ca_digest
+    key = request.collateral.digest + platform.issuer
     known = cache.collateral.get(key)
-    if known is not None and known.root != platform.root:
-        known = None
     revocations = known.revocations if known else Revocations.prove(request.collateral, ca, platform.root)  # step 3
     in_time = known is not None and known.start <= at <= known.end
     if not in_time:

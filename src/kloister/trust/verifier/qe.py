@@ -11,6 +11,7 @@ from kloister.formats.pki import Certificate, check_signature, p256_key, raw_sig
 from kloister.formats.sgx import ReportBody
 from kloister.trust.verifier.cache import ProvenQe
 
+_REPORT_DATA = slice(320, 352)  # the first half of REPORTDATA in a report's body
 _IDENTITY_HINT = "The quote was not made by the quoting enclave that the collateral describes."
 
 
@@ -23,12 +24,13 @@ def verify_qe_report(authentication: Authentication, pck: Certificate) -> Proven
     """
     signature = raw_signature(authentication.qe_report_signature)
     check_signature(pck.public_key, signature, authentication.qe_report, "qe-report-signature", "the QE report")
-    report = ReportBody.parse(authentication.qe_report)
+    ReportBody.check(authentication.qe_report)
+    report_data = authentication.qe_report[_REPORT_DATA]
     bound = hashlib.sha256(authentication.attestation_key + authentication.qe_auth_data).digest()
     # The specification wants the second half zero; QVL, which verdicts follow, looks at the first half only.
-    if not hmac.compare_digest(bound, report.report_data[:32]):
+    if not hmac.compare_digest(bound, report_data):
         raise Unverified("qe-report-data", "The QE report binds another attestation key or authentication data.")
-    return ProvenQe(report=report, key=p256_key(authentication.attestation_key, "attestation-key"))
+    return ProvenQe(authentication.qe_report, p256_key(authentication.attestation_key, "attestation-key"))
 
 
 def match_qe(report: ReportBody, identity: QeIdentity, identity_id: str) -> QeLevel:

@@ -14,6 +14,8 @@ from kloister.trust.verifier.collateral import Collateral
 from kloister.trust.verifier.dcap import Genuine, Request, Tee, verify_steps
 from kloister.trust.verifier.tcb import converge
 
+_TEE = Tee(name="sgx", info="SGX", identity="QE")
+
 
 def verify_sgx(
     quote: bytes, collateral: Collateral, roots: Sequence[Root], at: datetime, cache: VerifierCache | None = None
@@ -39,7 +41,7 @@ def verify_sgx(
 
 def judge_sgx(request: Request) -> VerifiedSgx:
     """Steps 2 to 11 for a quote whose body is an SGX report."""
-    judgement, root = verify_steps(request, _TEE)
+    judgement, root = verify_steps(request, _TEE, _judge)
     return VerifiedSgx(
         seal=_SEAL,
         tcb=judgement.tcb,
@@ -54,6 +56,3 @@ def judge_sgx(request: Request) -> VerifiedSgx:
 def _judge(genuine: Genuine) -> tuple[TcbResult, TcbBasis]:
     basis = genuine.basis()  # step 9
     return converge(basis.info, basis.level, [genuine.qe_level]), basis  # step 11
-
-
-_TEE = Tee(name="sgx", info="SGX", identity="QE", judged_by=b"", judge=_judge)

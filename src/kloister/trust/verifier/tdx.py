@@ -16,6 +16,8 @@ from kloister.trust.verifier.collateral import Collateral
 from kloister.trust.verifier.dcap import Genuine, Request, Tee, verify_steps
 from kloister.trust.verifier.tcb import converge, relaunch
 
+_TEE = Tee(name="tdx", info="TDX", identity="TD_QE")
+
 
 def verify_tdx(
     quote: bytes, collateral: Collateral, roots: Sequence[Root], at: datetime, cache: VerifierCache | None = None
@@ -42,9 +44,8 @@ def verify_tdx(
 def judge_tdx(request: Request) -> VerifiedTdx:
     """Steps 2 to 12 for a quote whose body is a TD report."""
     report = TdReport.parse(request.quote.body)
-    judged_by = report.tee_tcb_svn + report.mrsignerseam + report.seam_attributes + (report.tee_tcb_svn2 or b"")
-    tee = Tee(name="tdx", info="TDX", identity="TD_QE", judged_by=judged_by, judge=partial(_judge, report))
-    judgement, root = verify_steps(request, tee)
+    looked_at = report.tee_tcb_svn + report.mrsignerseam + report.seam_attributes + (report.tee_tcb_svn2 or b"")
+    judgement, root = verify_steps(request, _TEE, partial(_judge, report), looked_at)
     return VerifiedTdx(
         seal=_SEAL,
         tcb=judgement.tcb,
