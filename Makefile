@@ -20,8 +20,11 @@ debian: ## installs the Debian packages that tests and the demo can use (skipped
 demo: setup debian
 	@$(BIN)/kloister demo
 
+# Files are the units of a parallel run: documents with fixed ports, and platforms that tests of one file share.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
+
 test: setup debian
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 format: setup
 	@$(BIN)/ruff format --check .
@@ -39,7 +42,7 @@ docs: setup
 	@$(BIN)/python -m pytest -q tests/docs
 
 coverage: setup ## branch coverage of the pure rooms, 95 % or more
-	@$(BIN)/python -m pytest -q tests/unit/formats tests/unit/trust tests/unit/simulator tests/conformance \
+	@$(BIN)/python -m pytest -q $(PARALLEL) tests/unit/formats tests/unit/trust tests/unit/simulator tests/conformance \
 	  --cov=kloister.formats --cov=kloister.trust --cov=kloister.simulator --cov-branch --cov-report=term --cov-fail-under=95
 
 # `make test` runs the documents' examples with everything else.

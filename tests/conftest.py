@@ -11,12 +11,27 @@ settings.register_profile("kloister", deadline=None, derandomize=True, suppress_
 settings.load_profile("kloister")
 
 _LEDGER = Path(__file__).parent / "skips.txt"
+_SLOW = frozenset(("docs", "e2e", "mutants", "fuzz"))
 _passed: Counter[str] = Counter()
 _skipped: dict[str, list[tuple[str, str]]] = defaultdict(list)
 
 
 def _group(nodeid: str) -> str:
     return nodeid.split("/")[1] if nodeid.count("/") > 1 else "other"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker of a parallel run gets a shorter directory: paths of sockets have at most 107 bytes (unix(7))."""
+    if given := getattr(config, "workerinput", None):
+        directory = Path(config.option.basetemp)
+        config.option.basetemp = str(directory.with_name(given["workerid"].removeprefix("gw")))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups of slow files first, so that a parallel run does not end with one of them; else as shuffled."""
+    items.sort(key=lambda item: _group(item.nodeid) not in _SLOW)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

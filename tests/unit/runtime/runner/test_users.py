@@ -44,7 +44,7 @@ def _as_nobody(subordinate: str, databases: Path) -> Callable[[socket.socket], o
 
 @contextmanager
 def _ordinary(tmp_path: Path, first: bytes, subordinate: str, **pack: object) -> Iterator[Running]:
-    for directory in [tmp_path, *tmp_path.parents][:3]:
+    for directory in [tmp_path, *tmp_path.parents][:4]:
         directory.chmod(0o755)
     for name in ("subuid", "subgid"):
         if not Path(f"/etc/{name}").exists():
