@@ -1,0 +1,81 @@
+"""`kloister serve node`: the agent of one node of a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kloister.cli.console import guarded
+
+
+@guarded
+def node(
+    simulate: Annotated[
+        str,
+        typer.Option(
+            envvar="KLOISTER_NODE_SIMULATE",
+            metavar="SIZE[,SIZE..]",
+            help="Offer a simulated node with so much EPC, one size for each NUMA node [default: the machine's SGX].",
+        ),
+    ] = "",
+    kubelet: Annotated[Path, typer.Option(metavar="DIR", help="The kubelet's folder.")] = Path("/var/lib/kubelet"),
+    run: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="The agent's folder, on a tmpfs, under the same path on the host: containers get parts of it.",
+        ),
+    ] = Path("/run/kloister"),
+    quotes: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The quote socket's folder on the host [default: RUN/quotes]."),
+    ] = None,
+    platform: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="KLOISTER_NODE_PLATFORM",
+            metavar="SOCKET",
+            help="With --simulate: the control socket of `kloister serve platform`, which builds the enclaves.",
+        ),
+    ] = None,
+    listen: Annotated[
+        str, typer.Option(envvar="KLOISTER_NODE_LISTEN", help="HOST:PORT of metrics and health.")
+    ] = "127.0.0.1:9808",
+    node_name: Annotated[
+        str,
+        typer.Option(
+            envvar="KLOISTER_NODE_NAME", help="Report as the ConfidentialNode of this name [default: report nothing]."
+        ),
+    ] = "",
+    places: Annotated[
+        int, typer.Option(min=1, max=4096, help="Containers of the node that may have the device nodes at once.")
+    ] = 110,
+) -> None:
+    """Offer this node's SGX to its kubelet, and look after what containers were given, until SIGTERM.
+
+    Examples:  kloister serve node;  kloister serve node --simulate 32Gi,32Gi --platform STATE/platform/control.sock
+    """
+    from kloister.cli.words import options
+    from kloister.kubernetes.node.epc import parse_sizes
+    from kloister.serve.node import Options
+    from kloister.serve.node import run as serve
+    from kloister.services.broker.listeners import parse_address
+
+    with options():
+        parse_address(listen)
+        if simulate:
+            parse_sizes(simulate)
+    serve(
+        Options(
+            simulate=simulate,
+            kubelet=kubelet.absolute(),
+            run=run.absolute(),
+            quotes=quotes and quotes.absolute(),
+            platform=platform and platform.absolute(),
+            listen=listen,
+            node=node_name,
+            places=places,
+        )
+    )

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from kloister import clock, entropy, files
+from kloister.errors import KloisterError, Malformed
+from kloister.kubernetes.node.allocations.record import LIMIT, Allocation
+
+_LOG = logging.getLogger("kloister.node.allocations")
+_FOLDER, _OPEN = 0o700, 0o755  # the folder of all is the agent's; one allocation's is its container's
+_SUFFIX = ".json"
+
+
+class Platform(Protocol):
+    """Where enclaves are built for allocations; the simulated platform's control socket (architecture.md, 14).
+
+    Every method raises `Unavailable` where nobody answers, and `Denied` where the platform does not want.
+    """
+
+    async def allocate(self, name: str, size: int, directory: Path) -> None:
+        """Serve `directory`/enclave.sock for an allocation of `size` bytes; again after either side restarted."""
+        ...
+
+    async def release(self, name: str) -> None:
+        """End its enclaves and its socket; one that is not there is released already."""
+        ...
+
+    async def allocations(self) -> Mapping[str, int]:
+        """Bytes of EPC in use by each allocation that the platform knows."""
+        ...
+
+
+class Allocations:
+    """The allocations of a node: folders and records below `directory`, kept through restarts.
+
+    Args:
+        directory: RUN/allocations, made private; on a tmpfs, because a reboot ends what it tells of.
+        platform: None where the node's SGX is real: the kernel hands the EPC out then.
+        now: seconds since 1970.
+    """
+
+    def __init__(self, directory: Path, platform: Platform | None, now: Callable[[], int] = clock.unix) -> None:
+        self.directory = directory
+        self.used: Mapping[str, int] = {}
+        """Bytes of EPC in use by id, as the platform said last; empty where nobody tells."""
+        self._platform = platform
+        self._now = now
+        self._held: dict[str, Allocation] = {}
+        directory.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
+        self._load()
+
+    @property
+    def held(self) -> tuple[Allocation, ...]:
+        """All that are held now."""
+        return tuple(self._held.values())
+
+    def folder(self, allocation: Allocation) -> Path:
+        """What the container gets mounted."""
+        return self.directory / allocation.id
+
+    async def make(self, blocks: Iterable[str], size: int) -> Allocation:
+        """A new allocation; one that still held any of the blocks is released, for the kubelet gives each block once.
+
+        Raises:
+            Unavailable: the platform does not answer.
+            Denied: the platform refuses.
+        """
+        allocation = Allocation(entropy.identifier(), tuple(blocks), size, self._now())
+        wanted = set(allocation.blocks)
+        for old in [one for one in self.held if wanted.intersection(one.blocks)]:
+            await self.release(old, "its blocks were given to another container")
+        folder = self.folder(allocation)
+        folder.mkdir(mode=_OPEN)
+        folder.chmod(_OPEN)  # whatever the umask: the container's user must reach the socket
+        files.replace(self._record(allocation), allocation.build())
+        self._held[allocation.id] = allocation
+        try:
+            await self._serve(allocation)
+        except KloisterError:
+            self._forget(allocation)
+            raise
+        _LOG.info("allocated", extra={"allocation": allocation.id, "bytes": size})
+        return allocation
+
+    async def release(self, allocation: Allocation, why: str) -> None:
+        """End an allocation; where the platform does not answer, it is told when it does (`keep`)."""
+        if self._platform is not None:
+            try:
+                await self._platform.release(allocation.id)
+            except KloisterError as error:
+                _LOG.warning("not released by the platform", extra={"allocation": allocation.id, "code": error.code})
+        self._forget(allocation)
+        _LOG.info("released", extra={"allocation": allocation.id, "bytes": allocation.size, "why": why})
+
+    async def keep(self) -> None:
+        """Make the platform's list ours: it forgets when it restarts, and we may have ended one while it was away.
+
+        Raises:
+            Unavailable: the platform does not answer.
+            Denied: the platform refuses.
+        """
+        if self._platform is None:
+            return
+        known = await self._platform.allocations()
+        for allocation in [one for one in self.held if one.id not in known]:
+            await self._serve(allocation)
+        for name in known.keys() - self._held.keys():
+            await self._platform.release(name)
+        self.used = {name: size for name, size in known.items() if name in self._held}
+
+    async def _serve(self, allocation: Allocation) -> None:
+        if self._platform is not None:
+            await self._platform.allocate(allocation.id, allocation.size, self.folder(allocation))
+
+    def _record(self, allocation: Allocation) -> Path:
+        return self.directory / f"{allocation.id}{_SUFFIX}"
+
+    def _forget(self, allocation: Allocation) -> None:
+        self._held.pop(allocation.id, None)
+        self._record(allocation).unlink(missing_ok=True)
+        shutil.rmtree(self.folder(allocation), ignore_errors=True)
+
+    def _load(self) -> None:
+        for path in sorted(self.directory.glob(f"*{_SUFFIX}")):
+            allocation = _read(path)
+            if allocation is None or path != self._record(allocation) or not self.folder(allocation).is_dir():
+                _LOG.warning("record set aside", extra={"record": path.name})
+                path.unlink()
+            else:
+                self._held[allocation.id] = allocation
+        for folder in self.directory.iterdir():
+            if folder.is_dir() and folder.name not in self._held:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(path: Path) -> Allocation | None:
+    try:
+        with path.open("rb") as file:
+            return Allocation.parse(file.read(LIMIT + 1))
+    except Malformed:
+        return None

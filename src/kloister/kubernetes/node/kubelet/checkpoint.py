@@ -1,0 +1,73 @@
+"""The kubelet's memory of its devices: `kubelet_internal_checkpoint`, JSON (kubelet, cm/devicemanager/checkpoint)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kloister.errors import Malformed
+
+NAME = "kubelet_internal_checkpoint"
+_LIMIT = 64 << 20  # bytes; 131,072 devices of one plugin made 1 MB (kubernetes.md, 1.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Devices of one resource that a container of a pod holds."""
+
+    pod: str  # its UID
+    container: str
+    resource: str
+    devices: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the kubelet remembers; entries of ended pods stay until it needs devices again."""
+
+    entries: tuple[Entry, ...]
+    registered: dict[str, frozenset[str]]  # healthy devices by resource
+
+
+def read(folder: Path) -> Checkpoint | None:
+    """The checkpoint in the kubelet's folder of device plugins, None where there is none.
+
+    Raises:
+        Malformed: `kubelet-checkpoint`.
+    """
+    try:
+        with (folder / NAME).open("rb") as file:
+            data = file.read(_LIMIT + 1)
+    except OSError:
+        return None
+    return parse(data)
+
+
+def parse(data: bytes) -> Checkpoint:
+    """The checkpoint in these bytes. Raises `Malformed` `kubelet-checkpoint`."""
+    try:
+        content = json.loads(data[: _LIMIT + 1])["Data"]
+        entries = tuple(_entry(one) for one in content.get("PodDeviceEntries") or [])
+        registered = {name: frozenset(_ids(ids)) for name, ids in (content.get("RegisteredDevices") or {}).items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise Malformed(
+            "kubelet-checkpoint", "The kubelet's checkpoint of devices is not in a known form.", "It is not used."
+        ) from None
+    return Checkpoint(entries, registered)
+
+
+def _entry(value: dict[str, Any]) -> Entry:
+    pod, container, resource = (str(value[name]) for name in ("PodUID", "ContainerName", "ResourceName"))
+    return Entry(pod, container, resource, frozenset(_ids(value["DeviceIDs"])))
+
+
+def _ids(value: Any) -> list[str]:
+    """A list; since 1.20 one for each NUMA node, in an object."""
+    if isinstance(value, dict):
+        return [one for ids in value.values() for one in _ids(ids)]
+    found = [] if value is None else list(value)
+    if not all(isinstance(one, str) for one in found):
+        raise TypeError
+    return found

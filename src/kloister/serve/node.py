@@ -1,0 +1,142 @@
+"""`kloister serve node`: the agent of one node, composed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform as machine
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from kloister.errors import Denied, Misconfigured
+from kloister.kubernetes import logs
+from kloister.kubernetes.node.agent import Agent, Parts
+from kloister.kubernetes.node.allocations.book import Allocations
+from kloister.kubernetes.node.allocations.watching import Watch
+from kloister.kubernetes.node.detection import NodeFacts, detect, simulated
+from kloister.kubernetes.node.epc import parse_sizes
+from kloister.kubernetes.node.plugin.service import DevicePlugin, Settings
+from kloister.services.broker.listeners import bind_tcp
+from kloister.tee.simulated.client import PlatformClient
+
+_LOG = logging.getLogger("kloister.node")
+_PRIVATE, _OPEN = 0o711, 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator says.
+
+    Attributes:
+        simulate: EPC of a simulated node by NUMA node, `32Gi,32Gi`; empty: the node's own SGX.
+        kubelet: the kubelet's folder.
+        run: the agent's folder, on a tmpfs, under the same path on the host: containers get parts of it mounted.
+        quotes: the quote socket's folder; None: `quotes` in `run`.
+        platform: control socket of the simulated platform; None: nobody builds enclaves.
+        listen: HOST:PORT of health and metrics.
+        node: name of the Node object whose ConfidentialNode is written; empty: none is.
+        places: containers that may have the device nodes at once.
+    """
+
+    simulate: str
+    kubelet: Path
+    run: Path
+    quotes: Path | None
+    platform: Path | None
+    listen: str
+    node: str
+    places: int
+
+
+def run(options: Options) -> None:
+    """Run until SIGTERM.
+
+    Raises:
+        Misconfigured: `simulated-epc`, `node-incapable`, `node-folder`, `listen-address`, `port-in-use`,
+            `socket-path`, `cluster-unknown`.
+    """
+    logs.configure()
+    facts = _facts(options.simulate)
+    quotes = options.quotes or options.run / "quotes"
+    for folder, mode in ((options.run, _PRIVATE), (quotes, _OPEN)):
+        _make(folder, mode)
+    with bind_tcp(options.listen) as sock:
+        asyncio.run(_run(options, facts, quotes, sock))
+
+
+def _facts(simulate: str) -> NodeFacts:
+    facts = simulated(parse_sizes(simulate), machine.release()) if simulate else detect()
+    for finding in facts.findings:
+        _LOG.log(
+            logging.WARNING if finding.remedy else logging.INFO,
+            finding.text,
+            extra={"code": finding.code, "remedy": finding.remedy},
+        )
+    if not facts.capable:
+        raise Misconfigured(
+            "node-incapable",
+            "This node cannot run enclaves.",
+            "`kloister doctor` says why; --simulate 64Gi offers the simulated platform.",
+        )
+    return facts
+
+
+def _make(folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(mode)
+    except OSError as error:
+        raise Misconfigured(
+            "node-folder", f"{folder} cannot be used: {error.strerror}.", "Choose another with --run or --quotes."
+        ) from None
+
+
+async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.socket) -> None:
+    platform = SimulatedPlatform(options.platform, options.run) if options.platform else None
+    allocations = Allocations(options.run / "allocations", platform) if facts.simulated else None
+    watch = Watch(options.kubelet, allocations) if allocations is not None else None
+    settings = Settings(options.kubelet, quotes, options.places)
+    plugin = DevicePlugin(settings, facts, allocations, partial(_healthy, facts, watch))
+    parts = Parts(facts, plugin, CollectorRegistry(), allocations, watch, name=options.node)
+    await Agent(parts, sock).run()
+
+
+def _healthy(facts: NodeFacts, watch: Watch | None) -> bool:
+    """Whether the device nodes are there, and the platform that builds the enclaves of a simulated one answers."""
+    present = all(Path(device.host).exists() for device in facts.devices)
+    return present and (watch is None or watch.platform_error is None)
+
+
+class SimulatedPlatform:
+    """Allocations at the simulated platform's control socket, without holding up the agent.
+
+    Args:
+        control: its control socket.
+        directory: where our allocations are; the platform may serve those of others, which are not touched.
+    """
+
+    def __init__(self, control: Path, directory: Path) -> None:
+        self._client = PlatformClient(control)
+        self._directory = directory
+
+    async def allocate(self, name: str, size: int, directory: Path) -> None:
+        """See the port."""
+        await asyncio.to_thread(self._client.allocate, name, size, directory)
+
+    async def release(self, name: str) -> None:
+        """See the port."""
+        try:
+            await asyncio.to_thread(self._client.release, name)
+        except Denied as error:
+            if error.code != "allocation-unknown":
+                raise
+
+    async def allocations(self) -> Mapping[str, int]:
+        """See the port."""
+        known = await asyncio.to_thread(self._client.allocations)
+        return {one.id: one.used for one in known if Path(one.directory).is_relative_to(self._directory)}
