@@ -6,6 +6,8 @@ import typer
 
 from kloister.cli.console import guarded
 from kloister.cli.options import StateOption
+from kloister.cli.serve_cluster import controller, webhook
+from kloister.cli.serve_node import node
 from kloister.cli.words import options
 
 serve_app = typer.Typer(no_args_is_help=True, help="Run one daemon in the foreground.")
@@ -51,3 +53,8 @@ def broker(
         if admin_listen:
             parse_address(admin_listen)
     run(State.at(state).root, listen, Remote(admin_listen, admin_name) if admin_listen else None)
+
+
+serve_app.command()(webhook)
+serve_app.command()(controller)
+serve_app.command()(node)

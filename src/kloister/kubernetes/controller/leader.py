@@ -7,7 +7,7 @@ seen no renewal for the whole duration, so that no two clocks are compared.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -84,7 +84,11 @@ class Candidate:
         return monotonic - self._seen.at >= (spec.leaseDurationSeconds or DURATION)
 
     def _renewed(self, spec: LeaseSpec, at: datetime) -> LeaseSpec:
-        mine = replace(spec, holderIdentity=self._identity, leaseDurationSeconds=DURATION, renewTime=at)
-        if spec.holderIdentity == self._identity:
-            return mine
-        return replace(mine, acquireTime=at, leaseTransitions=(spec.leaseTransitions or 0) + 1)
+        ours = spec.holderIdentity == self._identity
+        return LeaseSpec(
+            holderIdentity=self._identity,
+            leaseDurationSeconds=DURATION,
+            renewTime=at,
+            acquireTime=spec.acquireTime if ours else at,
+            leaseTransitions=(spec.leaseTransitions or 0) + (0 if ours else 1),
+        )

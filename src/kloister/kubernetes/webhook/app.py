@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -15,7 +15,7 @@ from kloister.kubernetes.webhook.mutate import Settings
 from kloister.kubernetes.webhook.review import LIMIT, answer
 
 LOG = logging.getLogger("kloister.webhook")
-Message = dict[str, Any]
+Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 _JSON, _TEXT = b"application/json", b"text/plain; charset=utf-8"

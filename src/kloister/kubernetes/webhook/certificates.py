@@ -59,6 +59,7 @@ def create(names: Sequence[str], at: datetime) -> Authority:
         _builder(leaf_name, subject, key.public_key(), at)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(ca=False), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
         .sign(ca_key, SHA256())
@@ -68,15 +69,14 @@ def create(names: Sequence[str], at: datetime) -> Authority:
 
 
 def bundle(present: bytes, mine: bytes, at: datetime) -> bytes:
-    """The `caBundle` with our CA in it: no expired one, none twice, at most `MOST`, what cannot be read dropped."""
-    kept = [ca for ca in _readable(present) if ca.not_valid_after_utc > at]
-    newest_last = sorted({ca.public_bytes(Encoding.PEM): ca.not_valid_before_utc for ca in kept}.items(), key=_age)
-    others = [pem for pem, _ in newest_last if pem != mine]
-    return b"".join([*others[-(MOST - 1) :], mine])
+    """The `caBundle` with our CA in it, in the order that is there: no expired one, none twice, at most `MOST`.
 
-
-def _age(item: tuple[bytes, datetime]) -> tuple[datetime, bytes]:
-    return item[1], item[0]
+    What cannot be read is dropped; where there are too many the first go, which are the oldest.
+    """
+    kept = [ca.public_bytes(Encoding.PEM) for ca in _readable(present) if ca.not_valid_after_utc > at]
+    every = list(dict.fromkeys([*kept, mine]))
+    others = [ca for ca in every if ca != mine][-(MOST - 1) :]
+    return b"".join(ca for ca in every if ca == mine or ca in others)
 
 
 def _readable(pem: bytes) -> Iterable[x509.Certificate]:

@@ -1,0 +1,1 @@
+"""A small API server for the ordinary suite: objects, versions, patches, watches. The real one is in tests/cluster."""

@@ -1,0 +1,161 @@
+"""Controller and webhook against an API server over HTTP; the real one is asked in tests/cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kloister import clock
+from kloister.errors import KloisterError, Misconfigured
+from kloister.kubernetes.cluster import Cluster, Conflict
+from kloister.kubernetes.controller.leader import Candidate
+from kloister.kubernetes.controller.loop import Controller
+from kloister.kubernetes.resources import ConfidentialNode, Section
+from kloister.kubernetes.webhook.certificates import create
+from kloister.kubernetes.webhook.registration import register
+from tests.support.apiserver.server import ApiServer, running
+
+NODE = "/api/v1/nodes/n1"
+WEBHOOK = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kloister-webhook"
+REPORT = ConfidentialNode("n1", 8 << 20, (Section(0, 1 << 30),), frozenset(), simulated=True, seen=clock.now())
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    api = ApiServer()
+    with running(api, tmp_path) as kubeconfig:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        yield api
+
+
+def node(**more: Any) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "spec": {}, "status": {}, **more}
+
+
+async def led(cluster: Cluster) -> Candidate:
+    candidate = Candidate(cluster, "kloister-system", "kloister-controller", "me")
+    await candidate.attempt(clock.now(), clock.monotonic())
+    return candidate
+
+
+def test_a_round_writes_what_the_agent_reports_and_the_next_one_nothing(server: ApiServer) -> None:
+    async def rounds() -> None:
+        cluster = Cluster()
+        server.put(NODE, node())
+        await cluster.write_report(REPORT)
+        await cluster.write_report(REPORT)  # the second time it is there
+        controller = Controller(cluster, await led(cluster), taint=True)
+        await controller.round()
+        written = len(server.requests)
+        await controller.round()
+        assert {method for method, _ in server.requests[written:]} == {"GET"}
+        await cluster.close()
+
+    asyncio.run(rounds())
+    found = server.objects[NODE]
+    assert found["status"]["capacity"]["sgx.intel.com/epc"] == str(1 << 30)
+    assert found["metadata"]["labels"]["sgx.intel.com/capable"] == "true"
+    assert found["spec"]["taints"][0]["key"] == "sgx.intel.com/epc"
+
+
+def test_who_does_not_lead_writes_nothing(server: ApiServer) -> None:
+    async def rounds() -> None:
+        cluster = Cluster()
+        server.put(NODE, node())
+        await cluster.write_report(REPORT)
+        await Controller(cluster, Candidate(cluster, "ns", "l", "me"), taint=True).round()
+        await cluster.close()
+
+    asyncio.run(rounds())
+    assert server.objects[NODE]["status"] == {}
+
+
+def test_the_loop_acts_on_a_report_at_once(server: ApiServer) -> None:
+    async def loop() -> None:
+        cluster = Cluster()
+        server.put(NODE, node())
+        controller = Controller(cluster, Candidate(cluster, "kloister-system", "l", "me"), taint=True)
+        task = asyncio.create_task(controller.run())
+        await asyncio.sleep(0.5)
+        await cluster.write_report(REPORT)
+        async with asyncio.timeout(8):
+            while "capacity" not in server.objects[NODE]["status"]:  # noqa: ASYNC110 (the server is another thread's)
+                await asyncio.sleep(0.05)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await cluster.close()
+
+    asyncio.run(loop())
+
+
+def test_a_pod_of_a_reboot_is_deleted(server: ApiServer) -> None:
+    path = "/api/v1/namespaces/shop/pods/web-1"
+    spec = {"containers": [{"name": "a", "resources": {"limits": {"sgx.intel.com/epc": "1Mi"}}}]}
+    owner = {"kind": "ReplicaSet", "name": "web", "controller": True, "apiVersion": "apps/v1", "uid": "u"}
+    metadata = {"name": "web-1", "namespace": "shop", "ownerReferences": [owner]}
+    status = {"phase": "Failed", "reason": "UnexpectedAdmissionError"}
+    server.put(path, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": status})
+
+    async def rounds() -> None:
+        cluster = Cluster()
+        await cluster.delete_pod("shop", "web-1", "another's uid")
+        assert path in server.objects
+        await Controller(cluster, await led(cluster), taint=True).round()
+        await cluster.close()
+
+    asyncio.run(rounds())
+    assert path not in server.objects
+
+
+def test_replicas_add_their_authorities_and_the_second_look_writes_nothing(server: ApiServer) -> None:
+    at = clock.now()
+    first, second = create(["a"], at), create(["a"], at)
+    webhook = {"name": "w", "clientConfig": {}, "admissionReviewVersions": ["v1"], "sideEffects": "None"}
+    server.put(WEBHOOK, {"metadata": {"name": "kloister-webhook"}, "webhooks": [webhook]})
+
+    async def looks() -> None:
+        cluster = Cluster()
+        await asyncio.gather(*(register(cluster, "kloister-webhook", one, at) for one in (first, second)))
+        written = len(server.requests)
+        await register(cluster, "kloister-webhook", first, at)
+        assert [method for method, _ in server.requests[written:]] == ["GET"]
+        await cluster.close()
+
+    asyncio.run(looks())
+    found = b64decode(server.objects[WEBHOOK]["webhooks"][0]["clientConfig"]["caBundle"])
+    assert first.ca in found
+    assert second.ca in found
+
+
+def test_refusals_have_their_codes(server: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def codes() -> list[str]:
+        cluster = Cluster()
+        found = []
+        stale = {"metadata": {"resourceVersion": "0"}}
+        server.put(NODE, node())
+        await cluster.patch_node("n1", {"metadata": {"labels": {"a": "b"}}})
+        for call in (
+            cluster.patch_node("n1", stale),
+            cluster.patch_node("n2", {}),
+            register(cluster, "kloister-webhook", create(["a"], clock.now()), clock.now()),
+        ):
+            with pytest.raises(KloisterError) as caught:
+                await call
+            found.append(caught.value.code)
+        assert await cluster.node("n2") is None
+        await cluster.close()
+        return found
+
+    assert asyncio.run(codes()) == ["cluster-conflict", "cluster-refused", "webhook-unregistered"]
+    assert issubclass(Conflict, KloisterError)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    with pytest.raises(Misconfigured) as caught:
+        Cluster()
+    assert caught.value.code == "cluster-unknown"
