@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from kloister.errors import Unavailable
+from kloister.errors import Malformed, Unavailable
 from kloister.formats.protocol import events, platform, quoting, typed
+from kloister.formats.protocol.allocations import SOCKET, Allocate, AllocationStatus, Release
 from kloister.formats.protocol.host import Host
 from kloister.formats.protocol.tee import raise_refusal
 from kloister.tee.simulated.framing import Reader, ask, close_all, send
@@ -86,7 +88,7 @@ class PlatformClient:
         try:
             opened.append(_directory(pack, "pack"))
             opened.extend(_directory(Path(request.host.mounts[name]), "mount") for name in request.mounts)
-            sock = self._connect()
+            sock = connect(self._path)
             try:
                 ask(sock, request.build(), [opened[0], *stdio, *opened[1:]])
             except BaseException:
@@ -96,40 +98,76 @@ class PlatformClient:
             close_all(opened)
         return Launch(sock)
 
-    def _ask(self, request: platform.Request, name: str) -> dict[str, Any]:
-        message = self._send(request)
+    def allocate(self, name: str, epc: int, directory: Path) -> None:
+        """Make the socket of an allocation in its folder, and have the platform serve it.
+
+        The folder is mounted into one container, whose user must be able to enter it; others must not be able to: the
+        folder above it belongs to the node agent alone.
+
+        Args:
+            name: the allocation's id.
+            epc: bytes of EPC that its enclave may take.
+            directory: the folder; a socket that is there already is replaced.
+
+        Raises:
+            Unavailable: `allocation-unreadable`, `allocation-limit`.
+            Denied: `allocation-exists`: ask for `allocations` and release what is not wanted any more.
+        """
+        with _listening(directory) as listener:
+            self._ask(Allocate(name, epc, str(directory)), "allocated", [listener.fileno()])
+
+    def release(self, name: str) -> None:
+        """End an allocation; its container gets no more quotes. Raises `Denied` (`allocation-unknown`)."""
+        self._ask(Release(name), "released")
+
+    def allocations(self) -> list[AllocationStatus]:
+        """All allocations that the platform serves, with the enclaves that are attached to them."""
+        items = self._ask(platform.Plain("allocations"), "allocations")["allocations"]
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise Malformed("platform-allocations", "The platform's answer is not a list of allocations.")
+        return [AllocationStatus.parse(item) for item in items]
+
+    def _ask(self, request: platform.Request, name: str, passed: Sequence[int] = ()) -> dict[str, Any]:
+        message = self._send(request, passed)
         typed.only(message, {name}, _WHAT)
         return message
 
-    def _send(self, request: platform.Request) -> dict[str, Any]:
-        with self._connect() as sock:
+    def _send(self, request: platform.Request, passed: Sequence[int] = ()) -> dict[str, Any]:
+        with connect(self._path) as sock:
             sock.settimeout(_PATIENCE)
-            ask(sock, request.build())
+            ask(sock, request.build(), passed)
             received = Reader(sock, _WHAT).receive()
         if received is None:
             raise Unavailable("peer-gone", "The platform closed the connection without an answer.", "Try again.")
-        message, passed = received
-        close_all(passed)
+        message, unwanted = received
+        close_all(unwanted)
         raise_refusal(message, _WHAT)
         return message
 
-    def _connect(self) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+def connect(path: Path, *, wait: bool = True) -> socket.socket:
+    """A connection to the control socket at `path`; without `wait` it never blocks, not even where the queue is full.
+
+    Raises:
+        Unavailable: `platform-unreachable`.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(wait)
+    try:
+        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            directory = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                # By way of the descriptor: a path may be longer than the 107 bytes that sun_path takes (unix(7)).
-                sock.connect(f"/proc/self/fd/{directory}/{self._path.name}")
-            finally:
-                os.close(directory)
-        except OSError as error:
-            sock.close()
-            raise Unavailable(
-                "platform-unreachable",
-                f"The simulated platform does not answer at {self._path}: {error.strerror}.",
-                "Start it with `kloister up`.",
-            ) from None
-        return sock
+            # By way of the descriptor: a path may be longer than the 107 bytes that sun_path takes (unix(7)).
+            sock.connect(f"/proc/self/fd/{directory}/{path.name}")
+        finally:
+            os.close(directory)
+    except OSError as error:
+        sock.close()
+        raise Unavailable(
+            "platform-unreachable",
+            f"The simulated platform does not answer at {path}: {error.strerror}.",
+            "Start it with `kloister up`.",
+        ) from None
+    return sock
 
 
 class Launch:
@@ -177,6 +215,28 @@ class Launch:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _listening(directory: Path) -> Iterator[socket.socket]:
+    """A listening socket in an allocation's folder, for any user; it gets its name when it is served."""
+    folder = _directory(directory, "allocation")
+    here, fresh = f"/proc/self/fd/{folder}", f".{SOCKET}"  # sun_path is short (unix(7))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(fresh, dir_fd=folder)
+            listener.bind(f"{here}/{fresh}")
+            os.chmod(fresh, 0o666, dir_fd=folder)  # noqa: S103 (the folder decides)
+            listener.listen()
+            yield listener
+            os.replace(fresh, SOCKET, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError as error:
+        raise Unavailable(
+            "allocation-unreadable", f"No socket can be made in {directory}: {error.strerror}.", "Check its rights."
+        ) from None
+    finally:
+        os.close(folder)
 
 
 def _directory(path: Path, what: str) -> int:
