@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kloister.errors import Misused
+from kloister.trust.policy.maa.comparing import value_type
 from kloister.trust.policy.maa.failure import MaaPolicyError
-from kloister.trust.policy.maa.tree import Value
+from kloister.trust.policy.maa.words import Value
 
 ATTESTATION_SERVICE = "AttestationService"  # issuer of what the evidence says
 ATTESTATION_POLICY = "AttestationPolicy"  # of what rules make
@@ -32,18 +33,6 @@ ALIASES = {
 
 
 Key = tuple[str, str, str, Value]
-
-
-def value_type(value: Value) -> str:
-    """`Boolean`, `Integer` or `String`."""
-    if isinstance(value, bool):
-        return "Boolean"
-    return "Integer" if isinstance(value, int) else "String"
-
-
-def same(one: Value, other: Value) -> bool:
-    """Whether two values are equal; those of different types never are."""
-    return one == other and isinstance(one, bool) is isinstance(other, bool)
 
 
 class Values(NamedTuple):
@@ -115,14 +104,18 @@ class ClaimSet:
 
     def add(self, made: Iterable[Claim]) -> None:
         """Add what one rule made; what the set held before is not added again, but a rule may repeat itself."""
+        by_type = self._by_type
+        for claim in [one for one in made if one.type not in by_type or one.key not in self._keys()]:
+            self._claims.append(claim)
+            by_type.setdefault(claim.type, []).append(claim)
+            if self._held is not None:
+                self._held.add(claim.key)
+        self._check()
+
+    def _keys(self) -> set[Key]:
         if self._held is None:
             self._held = {claim.key for claim in self._claims}
-        fresh = [(claim.key, claim) for claim in made if claim.key not in self._held]
-        for key, claim in fresh:
-            self._held.add(key)
-            self._claims.append(claim)
-            self._by_type[claim.type] = [*self.of_type(claim.type), claim]  # lists that were given out stay as they are
-        self._check()
+        return self._held
 
     def _check(self) -> None:
         if len(self._claims) > MAX_CLAIMS:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from kloister.trust.policy.maa import functions
 from kloister.trust.policy.maa.claims import (
@@ -14,40 +13,23 @@ from kloister.trust.policy.maa.claims import (
     Claim,
     ClaimSet,
     Values,
-    same,
-    value_type,
 )
+from kloister.trust.policy.maa.comparing import READ, compare, value_type
 from kloister.trust.policy.maa.failure import MaaPolicyError, wrong
 from kloister.trust.policy.maa.meter import MAX_STEPS, Meter
 from kloister.trust.policy.maa.tree import (
     Action,
-    Call,
     Comparison,
     Condition,
     Expression,
     Literal,
-    Operator,
     Policy,
-    Property,
+    Reference,
     Rule,
-    Section,
-    Value,
-    Verb,
 )
+from kloister.trust.policy.maa.words import Property, Section, Verb
 
 Bound = dict[str, list[Claim]]
-_ORDER: dict[Operator, Callable[[int, int], bool]] = {
-    Operator.LESS: operator.lt,
-    Operator.AT_MOST: operator.le,
-    Operator.MORE: operator.gt,
-    Operator.AT_LEAST: operator.ge,
-}
-_READ: dict[Property, Callable[[Claim], Value]] = {
-    Property.TYPE: operator.attrgetter("type"),
-    Property.VALUE: operator.attrgetter("value"),
-    Property.VALUE_TYPE: operator.attrgetter("value_type"),
-    Property.ISSUER: operator.attrgetter("issuer"),
-}
 
 
 def configure(policy: Policy, claims: Iterable[Claim] = (), *, steps: int = MAX_STEPS) -> tuple[Claim, ...]:
@@ -118,22 +100,24 @@ class Run:
 
     def met(self, claims: list[Claim], comparison: Comparison, bound: Bound) -> list[Claim]:
         """Those of the claims that meet a comparison."""
+        if comparison.test is not None:
+            self.meter.spend(len(claims))
+            return list(filter(comparison.test, claims))
         wanted = self.values(comparison.expression, bound).items
         self.meter.spend(len(claims) * len(wanted))
-        read, sign = _READ[comparison.property], comparison.operator
+        read, sign = READ[comparison.property], comparison.operator
         return [claim for claim in claims if any(compare(read(claim), sign, one) for one in wanted)]
 
     def values(self, expression: Expression, bound: Bound) -> Values:
         """What an expression yields."""
+        if isinstance(expression, Reference):
+            claims = bound[expression.name]
+            tainted = expression.property is Property.VALUE and any(map(_is_read_only, claims))
+            return Values(tuple(map(READ[expression.property], claims)), tainted)
         if isinstance(expression, Literal):
             return Values((expression.value,))
-        if isinstance(expression, Call):
-            return functions.call(
-                expression.function, [self.values(one, bound) for one in expression.arguments], self.meter
-            )
-        claims, read = bound[expression.name], _READ[expression.property]
-        tainted = expression.property is Property.VALUE and any(_is_read_only(claim) for claim in claims)
-        return Values(tuple(read(claim) for claim in claims), tainted)
+        arguments = [self.values(one, bound) for one in expression.arguments]
+        return functions.call(expression.function, arguments, self.meter)
 
     def act(self, action: Action, bound: Bound) -> None:
         """Do what a rule says."""
@@ -183,24 +167,6 @@ class Run:
             if any(value_type(one) not in wanted for one in values.items):
                 raise wrong("A new claim's value is not of its valueType: String, Integer or Boolean.")
         return values
-
-
-def compare(seen: Value, sign: Operator, wanted: Value) -> bool:
-    """Whether a comparison holds; values of different types are neither equal nor ordered.
-
-    Raises:
-        MaaPolicyError: `maa-evaluation`: texts or booleans are to be ordered.
-    """
-    if sign is Operator.EQUAL:
-        return same(seen, wanted)
-    if sign is Operator.UNEQUAL:
-        return not same(seen, wanted)
-    kind = value_type(seen)
-    if kind != value_type(wanted):
-        return False
-    if not isinstance(seen, int) or not isinstance(wanted, int) or kind == "Boolean":
-        raise wrong(f"{sign} compares integers only, and this is a {kind}.")
-    return _ORDER[sign](seen, wanted)
 
 
 def _is_read_only(claim: Claim) -> bool:

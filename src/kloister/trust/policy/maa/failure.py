@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from kloister.errors import Denied, Malformed
-from kloister.trust.policy.maa.tree import Place
-
-_SHOWN = 64  # characters of a symbol that are repeated in a message
+from kloister.trust.policy.maa.place import Place
 
 
 class MaaSyntaxError(Malformed):
@@ -13,13 +11,13 @@ class MaaSyntaxError(Malformed):
 
     Attributes:
         place: where the offending symbol begins.
-        symbol: it, cut after 64 characters.
+        symbol: it, cut where it is long.
         failure: what was expected.
     """
 
     def __init__(self, place: Place, symbol: str, failure: str, hint: str = "") -> None:
         self.place = place
-        self.symbol = symbol[:_SHOWN]
+        self.symbol = symbol
         self.failure = failure
         super().__init__(
             "maa-parsing",

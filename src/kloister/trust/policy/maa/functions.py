@@ -9,10 +9,11 @@ from typing import Any
 
 from kloister.errors import Malformed, Misconfigured
 from kloister.formats.wire import is_unicode, load_json
-from kloister.trust.policy.maa.claims import Values, same, value_type
+from kloister.trust.policy.maa.claims import Values
+from kloister.trust.policy.maa.comparing import same, value_type
 from kloister.trust.policy.maa.failure import wrong
 from kloister.trust.policy.maa.meter import Meter
-from kloister.trust.policy.maa.tree import Function, Value
+from kloister.trust.policy.maa.words import Function, Value
 
 MAX_STRING = 4 * 1024 * 1024  # characters of what a function reads or makes; measured boot logs have some 100 kB
 _MAX_INTEGER = 2**63

@@ -10,7 +10,8 @@ from kloister.trust.policy.maa.evaluator import Run
 from kloister.trust.policy.maa.failure import MaaPolicyError
 from kloister.trust.policy.maa.meter import MAX_STEPS, Meter
 from kloister.trust.policy.maa.trace import RuleTrace, TracedRun
-from kloister.trust.policy.maa.tree import Policy, Section, Value
+from kloister.trust.policy.maa.tree import Policy
+from kloister.trust.policy.maa.words import Section, Value
 
 
 @dataclass(frozen=True, slots=True)

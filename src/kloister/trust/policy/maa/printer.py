@@ -12,12 +12,10 @@ from kloister.trust.policy.maa.tree import (
     Expression,
     Literal,
     Policy,
-    Property,
     Reference,
     Rule,
-    Section,
-    Value,
 )
+from kloister.trust.policy.maa.words import Property, Section, Value
 
 
 def print_policy(policy: Policy) -> str:

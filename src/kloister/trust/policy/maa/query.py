@@ -49,7 +49,7 @@ class _Functions(Functions):
 
 
 class _Interpreter(TreeInterpreter):
-    """A node costs a step, and what it makes anew costs its size as JSON, which a query can double with five letters."""
+    """A node costs a step, and what it makes costs its size as JSON, which a query can double with five letters."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__(Options(custom_functions=_Functions()))

@@ -8,9 +8,10 @@ from enum import StrEnum
 
 from kloister.formats.wire import is_unicode
 from kloister.trust.policy.maa.failure import MaaSyntaxError
-from kloister.trust.policy.maa.tree import Place
+from kloister.trust.policy.maa.place import Place
 
 MAX_TEXT = 64 * 1024  # bytes of UTF-8; the longest published policies have some 10 kB
+_SHOWN = 64  # characters
 
 
 class Kind(StrEnum):
@@ -32,6 +33,11 @@ class Token:
     kind: Kind
     text: str
     place: Place
+
+    @property
+    def shown(self) -> str:
+        """The word for a message, cut where it is long."""
+        return self.text if len(self.text) <= _SHOWN else f"{self.text[:_SHOWN]}..."
 
 
 _TOKEN = re.compile(

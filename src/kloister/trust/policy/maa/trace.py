@@ -10,8 +10,10 @@ from typing import Any
 from kloister.trust.policy.maa.claims import Claim
 from kloister.trust.policy.maa.evaluator import Bound, Run
 from kloister.trust.policy.maa.meter import Meter
+from kloister.trust.policy.maa.place import Place
 from kloister.trust.policy.maa.printer import print_comparison, print_condition, print_rule
-from kloister.trust.policy.maa.tree import Condition, Place, Policy, Rule, Section
+from kloister.trust.policy.maa.tree import Condition, Policy, Rule
+from kloister.trust.policy.maa.words import Section
 
 _MISSES = 8  # claims of a condition that failed; beyond these only their number is told
 

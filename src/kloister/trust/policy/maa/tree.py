@@ -3,91 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-Value = str | int | bool
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where something stands in the text; both count from 1, columns in characters."""
-
-    line: int = 1
-    column: int = 1
-
-
-class Version(StrEnum):
-    """Of the language; each holds what the former has."""
-
-    V1_0 = "1.0"
-    V1_1 = "1.1"  # configurationrules
-    V1_2 = "1.2"  # functions, negated conditions, JSON evidence
-
-
-class Section(StrEnum):
-    """Lists of rules, in the order in which they are evaluated; the names are matched without regard to case."""
-
-    CONFIGURATION = "configurationrules"
-    AUTHORIZATION = "authorizationrules"
-    ISSUANCE = "issuancerules"
-
-
-class Property(StrEnum):
-    """What a claim consists of."""
-
-    TYPE = "type"
-    VALUE = "value"
-    VALUE_TYPE = "valueType"
-    ISSUER = "issuer"
-
-
-class Operator(StrEnum):
-    """Comparisons; the last four are for integers only."""
-
-    EQUAL = "=="
-    UNEQUAL = "!="
-    LESS = "<"
-    AT_MOST = "<="
-    MORE = ">"
-    AT_LEAST = ">="
-
-    @property
-    def orders(self) -> bool:
-        """Whether it asks for more or less, not only for equality."""
-        return self not in (Operator.EQUAL, Operator.UNEQUAL)
-
-
-class Verb(StrEnum):
-    """What a rule does."""
-
-    PERMIT = "permit"
-    DENY = "deny"
-    ADD = "add"
-    ISSUE = "issue"
-    ISSUE_PROPERTY = "issueproperty"
-
-
-VERBS = {
-    Section.CONFIGURATION: (Verb.ISSUE_PROPERTY,),
-    Section.AUTHORIZATION: (Verb.PERMIT, Verb.DENY, Verb.ADD),
-    Section.ISSUANCE: (Verb.ADD, Verb.ISSUE, Verb.ISSUE_PROPERTY),
-}
-
-
-class Function(StrEnum):
-    """The functions of version 1.2."""
-
-    JMES_PATH = "JmesPath"
-    JSON_TO_CLAIM_VALUE = "JsonToClaimValue"
-    IS_SUBSET_OF = "IsSubsetOf"
-    CONTAINS_ONLY_VALUE = "ContainsOnlyValue"
-    APPEND_STRING = "AppendString"
-    NEGATE_BOOL = "NegateBool"
-
-    @property
-    def arity(self) -> int:
-        """How many arguments it takes."""
-        return 1 if self in (Function.JSON_TO_CLAIM_VALUE, Function.NEGATE_BOOL) else 2
+from kloister.trust.policy.maa.comparing import Test, prepared
+from kloister.trust.policy.maa.place import Place
+from kloister.trust.policy.maa.words import Function, Operator, Property, Section, Value, Verb, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +40,24 @@ Expression = Literal | Reference | Call
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`property operator expression`; `loose` where the text has `=` for `==`."""
+    """`property operator expression`.
+
+    Attributes:
+        loose: the text has `=` for `==`.
+        test: whether a claim meets it; None where that depends on other claims.
+    """
 
     property: Property
     operator: Operator
     expression: Expression
     loose: bool = field(default=False, compare=False, repr=False)
     place: Place = field(default=Place(), compare=False, repr=False)
+    test: Test | None = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        literal = self.expression if isinstance(self.expression, Literal) else None
+        test = prepared(self.property, self.operator, literal.value) if literal else None
+        object.__setattr__(self, "test", test)
 
 
 @dataclass(frozen=True, slots=True)
