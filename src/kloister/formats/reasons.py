@@ -16,6 +16,7 @@ _KEYS = "Get the issuer's keys again; RSA of 2048 bits or more, P-256 and P-384 
 _AMD = "Get the certificates again, from AMD's KDS or from who keeps them."
 _COLLATERAL = "Get the collateral again."
 _OURS = "Client and server are of different versions, or something alters the messages: use one version."
+_AESM = "Use a client of DCAP: libsgx-quote-ex, Gramine or Open Enclave."
 _POLICY = "See `docs/reference/policy.md`."
 _IMAGE = "The image is damaged or made by a faulty tool: fetch or build it again."
 _TREE = "Convert the image again, or delete the pack: it is rebuilt."
@@ -34,6 +35,8 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "*-json": Reason("It is not well-formed JSON in UTF-8 with unique keys.", _AGAIN),
     "*-field": Reason("A field is missing, or its value is not of its kind.", _AGAIN),
     "*-fields": Reason("The object does not have exactly the members that it must have.", _OURS),
+    "*-varint": Reason("A number is not in its shortest form, or too large.", _AGAIN),
+    "*-wire-type": Reason("A field of a protobuf message is of a type that is not read.", _AGAIN),
     "*-digest": Reason("The bytes do not have the SHA-256 that names them, or the name is no digest.", _IMAGE),
     # certificates, keys and revocation lists
     "*-pem": Reason("It is not a list of PEM certificates of the expected length.", _PCK),
@@ -212,7 +215,14 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "bundle-file-mode": Reason("A released file lacks a mode of four octal digits or numeric owners.", _OURS),
     "bundle-fields": Reason("The released bundle has too many files or keys, or an unknown output.", _OURS),
     "bundle-slots": Reason("A slot has an impossible name, or a pattern that is no regular expression.", _OURS),
+    # AESM
+    "aesm-size": Reason("A frame of AESM announces no bytes, or more than are read.", _AESM),
+    "aesm-request": Reason("A message of AESM holds one request or response, and nothing else.", _AESM),
+    "aesm-unsupported": Reason("AESM has no such request or response.", _AESM),
+    "aesm-key-list": Reason("A list of key ids has version 0 and 1 to 10 key ids of 256 bytes.", _AESM),
     # faults of ours
+    "protobuf-range": Reason("A number does not fit its field of a protobuf message.", BUG),
+    "protobuf-required": Reason("A protobuf message was built without a field that it must have.", BUG),
     "der-length": Reason("A DER element would be longer than is ever written.", BUG),
     "field-range": Reason("A number does not fit its field.", BUG),
     "field-size": Reason("Bytes do not fit their field.", BUG),

@@ -10,6 +10,7 @@ from kloister.client import reasons as client
 from kloister.errors import BUG, Reason
 from kloister.formats import reasons as formats
 from kloister.images import reasons as images
+from kloister.kubernetes.node.quotes import reasons as quotes
 from kloister.runtime import reasons as runtime
 from kloister.services import reasons as services
 from kloister.simulator import reasons as simulator
@@ -73,6 +74,7 @@ TABLES: Mapping[str, Mapping[str, Reason]] = MappingProxyType({
     "Images": images.REASONS,
     "Runner and launcher": runtime.REASONS,
     "Broker and appraisal": services.REASONS,
+    "Quotes of a node": quotes.REASONS,
     "Commands and the embedded stack": COMMANDS,
 })  # fmt: skip
 

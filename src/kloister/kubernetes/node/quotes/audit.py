@@ -24,13 +24,13 @@ def name_of(number: int) -> str:
 
 def quoted(caller: Caller, report: bytes) -> None:
     """Note who got a quote of which enclave."""
-    _LOG.info("quote %s mrenclave=%s", _who(caller), report[_MRENCLAVE].hex())
+    _LOG.info("quote", extra={**_who(caller), "mrenclave": report[_MRENCLAVE].hex()})
 
 
 def refused(caller: Caller, number: int, code: str) -> None:
     """Note who was refused what, and the reason code that `kloister explain` knows."""
-    _LOG.warning("refused %s call=%s code=%s", _who(caller), name_of(number), code)
+    _LOG.warning("refused", extra={**_who(caller), "call": name_of(number), "code": code})
 
 
-def _who(caller: Caller) -> str:
-    return f"pod={caller.pod or '-'} container={caller.container or '-'} uid={caller.uid} pid={caller.pid}"
+def _who(caller: Caller) -> dict[str, str | int]:
+    return {"pod": caller.pod, "container": caller.container, "uid": caller.uid, "caller": caller.pid}

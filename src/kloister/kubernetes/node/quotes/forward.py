@@ -6,7 +6,7 @@ from pathlib import Path
 from kloister.errors import KloisterError, Malformed, Unavailable, Unverified
 from kloister.formats.protocol import aesm
 from kloister.formats.protocol.aesm import Answer, Asked
-from kloister.formats.protocol.aesm_codes import AesmCode, reason_of
+from kloister.formats.protocol.aesm_codes import AesmCode
 
 SOCKET = Path("/var/run/aesmd/aesm.socket")
 """Where Intel's aesmd listens."""
@@ -63,9 +63,9 @@ class ForwardBackend:
             answer = await self.answer(request)
             if answer.code != AesmCode.SUCCESS:
                 raise Unavailable(
-                    reason_of(answer.code),
+                    f"aesm-{answer.code}",
                     f"aesmd refuses with error {answer.code}.",
-                    f"`kloister explain {reason_of(answer.code)}` says what to do.",
+                    f"`kloister explain aesm-{answer.code}` says what to do.",
                 )
 
     async def close(self) -> None:

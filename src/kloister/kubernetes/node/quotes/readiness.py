@@ -22,5 +22,5 @@ class Readiness:
 
 
 NOT_TRIED = Readiness(
-    ready=False, code="quotes-not-tried", text="No quote has been tried yet.", hint="Wait a few seconds."
+    ready=False, code="aesm-not-tried", text="No quote has been tried yet.", hint="Wait a few seconds."
 )
