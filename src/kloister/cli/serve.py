@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from kloister.cli.attestation import attestation
 from kloister.cli.console import guarded
 from kloister.cli.options import StateOption
 from kloister.cli.serve_cluster import controller, webhook
@@ -11,6 +12,7 @@ from kloister.cli.serve_node import node
 from kloister.cli.words import options
 
 serve_app = typer.Typer(no_args_is_help=True, help="Run one daemon in the foreground.")
+serve_app.command()(attestation)
 
 
 @serve_app.command()

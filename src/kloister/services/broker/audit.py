@@ -10,16 +10,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from kloister.errors import KloisterError, Unverified
 from kloister.formats.wire import canonical_json, load_json
 from kloister.services.broker.vault import Vault
-from kloister.services.storage import AuditHead, AuditRecord, Transaction
+from kloister.services.storage import AuditHead, AuditRecord
 
 START = bytes(32)  # the hash before the first entry
 _DOMAIN = b"kloister/audit/v1"
 _MAX_ENTRY = 64 * 1024  # bytes; entries hold names and codes, no documents
+
+
+class Log(Protocol):
+    """As much of a transaction as the log needs."""
+
+    def audit_head(self) -> AuditHead | None:
+        """The end of the chain."""
+
+    def append_audit(self, record: AuditRecord, head: AuditHead) -> None:
+        """Append an entry and move the head to it."""
 
 
 def entry_hash(body: bytes) -> bytes:
@@ -27,7 +37,7 @@ def entry_hash(body: bytes) -> bytes:
     return hashlib.sha256(_DOMAIN + body).digest()
 
 
-def append(transaction: Transaction, vault: Vault, at: int, event: str, facts: Mapping[str, Any]) -> AuditRecord:
+def append(transaction: Log, vault: Vault, at: int, event: str, facts: Mapping[str, Any]) -> AuditRecord:
     """Append an entry in the caller's transaction: it is on disk before, or together with, what it speaks of."""
     head = transaction.audit_head()
     sequence, previous = (head.sequence + 1, head.hash) if head else (1, START)

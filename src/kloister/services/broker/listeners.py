@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from kloister.errors import Misconfigured
 
 FIRST_REQUEST_SECONDS = 20.0  # a connection that has asked nothing by then is closed
-MAX_CONNECTIONS = 512  # of one listener; the next ones get 503
+MAX_CONNECTIONS = 512  # of one listener, where nothing else is said
 MAX_HEAD = 16 * 1024  # bytes of a request's line and headers
 _UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 _FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -144,10 +144,16 @@ class Listener(uvicorn.Server):
         sock: a listening socket.
         protocol: who may speak.
         context: TLS, or None on a Unix socket.
+        connections: at most; the next ones get 503.
     """
 
     def __init__(
-        self, app: ASGIApp, sock: socket.socket, protocol: type[H11Protocol], context: ssl.SSLContext | None
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        protocol: type[asyncio.Protocol],
+        context: ssl.SSLContext | None,
+        connections: int = MAX_CONNECTIONS,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -159,7 +165,7 @@ class Listener(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,  # a header must not say who the peer is
                 server_header=False,
-                limit_concurrency=MAX_CONNECTIONS,
+                limit_concurrency=connections,
                 timeout_graceful_shutdown=3,
                 h11_max_incomplete_event_size=MAX_HEAD,
                 ssl_context_factory=None if context is None else lambda _config, _default: context,

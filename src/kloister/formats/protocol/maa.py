@@ -1,0 +1,180 @@
+"""Requests of Azure Attestation's clients (data plane 2018-09-01-preview to 2026-03-11-preview).
+
+Clients in the field write bytes as base64url or base64, with or without padding, spell `dataType` in either case, send
+a nonce as a number, and an init time object without data; all of that is read. Unknown members are left alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+from kloister.errors import Malformed, Unverified
+from kloister.formats.wire import is_unicode, load_json
+
+MAX_REQUEST = 1024 * 1024  # bytes of a body; quotes have 5 KiB, SNP evidence 10, runtime data some
+_MAX_NONCE = 1024  # characters
+_U64 = 1 << 64
+_BOUND = 32  # bytes of report data that hold the hash
+_WIDE = re.compile(r"[-_\s=]")
+_TO_STANDARD = str.maketrans({"-": "+", "_": "/", "=": None, "\r": None, "\n": None})
+
+
+class DataType(StrEnum):
+    """How a client wants its data in the token: as opaque bytes, or as the JSON value that they are."""
+
+    BINARY = "binary"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientData:
+    """Runtime or init time data: the exact bytes that the evidence binds by their SHA-256."""
+
+    type: DataType
+    data: bytes = field(repr=False)
+
+    @property
+    def json(self) -> Any:
+        """The value of JSON data. Raises `Malformed`: `client-data-json` (also fractions beyond every float)."""
+        value = load_json(self.data, "client-data", MAX_REQUEST)
+        if not _finite(value):
+            raise Malformed("client-data-json", "A number of the client's data is too large.")
+        return value
+
+    def check_bound(self, bound: bytes, what: str) -> None:
+        """Return if `bound` (at least 32 bytes, the rest is left alone) starts with the data's SHA-256.
+
+        Raises:
+            Unverified: `client-data-binding`.
+        """
+        if not hmac.compare_digest(hashlib.sha256(self.data).digest(), bound[:_BOUND]):
+            raise Unverified(
+                "client-data-binding",
+                f"The SHA-256 of the {what} is not what the evidence binds.",
+                "Put the hash of exactly these bytes into the first 32 bytes before the evidence is made.",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestRequest:
+    """What a client asks to be attested; nothing about it has been verified."""
+
+    evidence: bytes = field(repr=False)
+    runtime: ClientData | None = field(default=None, repr=False)
+    inittime: ClientData | None = field(default=None, repr=False)
+    nonce: str | int | None = None  # copied into the token as it came
+    draft: str | None = field(default=None, repr=False)  # a policy's text, to be tried instead of the stored one
+
+    @classmethod
+    def parse(cls, body: bytes, member: str) -> Self:
+        """Read a body whose evidence stands in `member` (`quote` or `report`).
+
+        Raises:
+            Malformed: `attest-request-json`, `attest-request-size`, `attest-request-field`.
+        """
+        document = read_object(body)
+        if "Quote" in document and member not in document:  # 2018-09-01-preview
+            document = {**document, member: document["Quote"]}
+        evidence = document.get(member)
+        if not isinstance(evidence, str) or not evidence:
+            raise _unfit(member)
+        return cls(
+            evidence=decode(evidence, member),
+            runtime=_runtime(document),
+            inittime=_client_data(document.get("initTimeData"), "initTimeData", lenient=True),
+            nonce=_nonce(document.get("nonce")),
+            draft=_text(document.get("draftPolicyForAttestation"), "draftPolicyForAttestation"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnpEvidence:
+    """The `report` of SevSnpVm: a JSON object of the report and the certificates of its key, VCEK first."""
+
+    report: bytes = field(repr=False)
+    certificates: bytes = field(repr=False)  # PEM
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Raises `Malformed`: `attest-request-json`, `attest-request-field`."""
+        document = read_object(data)
+        parts = {name: document.get(name) for name in ("SnpReport", "VcekCertChain")}
+        for name, part in parts.items():
+            if not isinstance(part, str):
+                raise _unfit(name)
+        return cls(
+            report=decode(str(parts["SnpReport"]), "SnpReport"),
+            certificates=decode(str(parts["VcekCertChain"]), "VcekCertChain"),
+        )
+
+
+def decode(text: str, name: str) -> bytes:
+    """Bytes from base64 or base64url, with or without padding. Raises `Malformed`: `attest-request-field`."""
+    if _WIDE.search(text):
+        text = text.translate(_TO_STANDARD)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise Malformed("attest-request-field", f"The member {name} is neither base64url nor base64.") from None
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises `Malformed`: `attest-request-json`, `attest-request-size`, `attest-request-field`."""
+    document = load_json(body, "attest-request", MAX_REQUEST)
+    if not isinstance(document, dict):
+        raise Malformed("attest-request-field", "The body is not a JSON object.")
+    return document
+
+
+def _runtime(document: Mapping[str, Any]) -> ClientData | None:
+    held = document.get("EnclaveHeldData")  # 2018-09-01-preview
+    if isinstance(held, str) and "runtimeData" not in document:
+        return ClientData(DataType.BINARY, decode(held, "EnclaveHeldData"))
+    return _client_data(document.get("runtimeData"), "runtimeData", lenient=False)
+
+
+def _client_data(value: Any, name: str, *, lenient: bool) -> ClientData | None:
+    """`lenient`: an object without data counts as none, as the Python SDK sends it for `inittime_json`."""
+    if value is None or (lenient and isinstance(value, dict) and value.get("data") is None):
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("data"), str):
+        raise _unfit(name)
+    kind = str(value.get("dataType", "")).lower()
+    if kind not in set(DataType):
+        raise Malformed("attest-request-field", f"The dataType of {name} is neither Binary nor JSON.")
+    return ClientData(DataType(kind), decode(value["data"], name))
+
+
+def _nonce(value: Any) -> str | int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _U64:
+        return value
+    nonce = _text(value, "nonce")
+    if nonce is not None and len(nonce) > _MAX_NONCE:
+        raise _unfit("nonce")
+    return nonce
+
+
+def _text(value: Any, name: str) -> str | None:
+    if value is None or (isinstance(value, str) and is_unicode(value)):
+        return value
+    raise _unfit(name)
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return abs(value) != float("inf")
+    if isinstance(value, dict):
+        return all(_finite(part) for part in value.values())
+    return all(_finite(part) for part in value) if isinstance(value, list) else True
+
+
+def _unfit(name: str) -> Malformed:
+    return Malformed("attest-request-field", f"The member {name} is missing or is not what it must be.")

@@ -1,0 +1,256 @@
+"""The attestation service as a process: settings, keys, storage, collateral and the listener put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+import kloister
+from kloister import clock, entropy, files
+from kloister.errors import KloisterError, Misconfigured, Unavailable
+from kloister.formats.pki.unreadable import UNREADABLE
+from kloister.serve import workers
+from kloister.serve.collateral import open_source
+from kloister.services.appraisal.inputs import parse_any_root
+from kloister.services.attestation import openapi
+from kloister.services.attestation.auth import Authenticator, FixedBearers, NoBearers, OidcBearers
+from kloister.services.attestation.collateral import (
+    CollateralPort,
+    DirectoryCollateral,
+    FetchedCollateral,
+    NoCollateral,
+)
+from kloister.services.attestation.evidence import Judge
+from kloister.services.attestation.keys import KeyKeeper
+from kloister.services.attestation.listening import AttestationProtocol, tls_context
+from kloister.services.attestation.logs import JsonFormatter
+from kloister.services.attestation.metrics import Metrics
+from kloister.services.attestation.readiness import Checks
+from kloister.services.attestation.rest import LOG, AttestationApp
+from kloister.services.attestation.service import AttestationService, Parts
+from kloister.services.attestation.settings import InstanceSettings, Settings
+from kloister.services.attestation.tpm import TpmDesk
+from kloister.services.broker import keys
+from kloister.services.broker.listeners import Listener
+from kloister.services.broker.vault import ROOT_SIZE, Vault
+from kloister.services.collateral.settings import Settings as CollateralSettings
+from kloister.services.collateral.transport import Endpoint, HttpTransport, Request
+from kloister.services.storage.attestation import AttestationStore
+from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Root
+
+T = TypeVar("T")
+_LOOK_SECONDS = 30.0  # between looks at collateral, keys and the server certificate
+_OIDC_SECONDS = 5.0  # for one document of the issuer
+_MAX_OIDC = 1024 * 1024  # bytes of one
+_UNREADABLE: tuple[type[Exception], ...] = (KloisterError, *UNREADABLE)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        Misconfigured: `attestation-setting`, `port-in-use`, `listen-address`, `tls-files`, `root-key-*`, `storage-*`,
+            `collateral-directory`.
+        Unavailable: `storage-failed`.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    sockets = workers.bind(settings.listen, settings.workers)
+    root = root_key(settings)
+    certificate, key = tls_files(settings)
+    tls_context(certificate, key)  # said here, not by each worker
+    _announce(settings)
+
+    def work(sock: socket.socket) -> None:
+        with ExitStack() as opened, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            process = AttestationProcess(settings, Vault(root, entropy.draw), opened)
+            runner.run(process.serve(sock, tls_context(certificate, key)))
+
+    if settings.workers > 1:
+        with ExitStack() as opened:  # keys are made once, before workers ask for them
+            AttestationProcess(settings, Vault(root, entropy.draw), opened)
+    workers.run(sockets, work)
+
+
+class AttestationProcess:
+    """One process of the service; what it opens is closed with `opened`."""
+
+    def __init__(self, settings: Settings, vault: Vault, opened: ExitStack) -> None:
+        self._settings = settings
+        self._metrics = Metrics(clock.monotonic)
+        store = AttestationStore(settings.database)
+        opened.callback(store.close)
+        roots, amd_roots = _roots(settings)
+        self._collateral = _collateral(settings, roots)
+        judge = Judge(
+            roots=roots,
+            amd_roots=amd_roots,
+            accept=settings.appraisal_accept,
+            collateral=self._collateral,
+            at=settings.appraisal_dangerous_at,
+        )
+        keeper = KeyKeeper(vault, settings.tokens_algorithm, settings.keys_rotation, settings.tokens_validity)
+        self.service = AttestationService(
+            Parts(
+                settings=settings,
+                store=store,
+                vault=vault,
+                keys=keeper,
+                judge=judge,
+                metrics=self._metrics,
+                certificates={each.base_url: _certificates(each) for each in settings.instances},
+            )
+        )
+        self.service.prepare()
+        snapshot = self.service.snapshot
+        tpm = TpmDesk(snapshot, vault, entropy.draw, clock.unix)
+        self._checks = Checks(snapshot, settings.instances, self._collateral, self._metrics, self._judged_at)
+        self._checks.measure()
+        self.app = AttestationApp(
+            self.service, settings, _authenticator(settings), self._metrics, self._checks, tpm,
+            openapi.document(kloister.__version__),
+        )  # fmt: skip
+
+    async def serve(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        """Listen until a signal comes; requests under way are finished."""
+        listener = Listener(self.app, sock, AttestationProtocol, context, self._settings.limits_concurrency)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop, listener, number)
+        care = asyncio.create_task(self._care())
+        LOG.info("serving")
+        try:
+            await listener.listen()
+        finally:
+            care.cancel()
+            with suppress(asyncio.CancelledError):
+                await care
+
+    async def _care(self) -> None:
+        """Keys that are due, collateral that is new, gauges."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                await asyncio.to_thread(self._look)
+            except KloisterError as error:
+                LOG.warning("maintenance failed: %s", error)
+
+    def _look(self) -> None:
+        self._collateral.refresh()
+        self.service.prepare()
+        self._checks.measure()
+
+    def _judged_at(self) -> datetime:
+        return self._settings.appraisal_dangerous_at or clock.now()
+
+
+def root_key(settings: Settings) -> bytes:
+    """The key that encrypts signing keys, 32 bytes; made where there is no file yet.
+
+    Raises:
+        Misconfigured: `root-key-damaged`, `key-exposed`, `root-key-missing`.
+    """
+    path = settings.root_key
+    try:
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.replace(path, entropy.draw(ROOT_SIZE))
+        key = keys.read_private(path)
+    except OSError as error:
+        raise Misconfigured("root-key-missing", f"{path}: {error.strerror}.", "Name another by root_key.") from None
+    if len(key) != ROOT_SIZE:
+        raise Misconfigured("root-key-damaged", f"{path} has {len(key)} bytes, not {ROOT_SIZE}.", "Restore it.")
+    return key
+
+
+def tls_files(settings: Settings) -> tuple[Path, Path]:
+    """Certificate and key: those of the settings, else `tls.pem` of an authority of our own beside the root key."""
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        return settings.tls_certificate, settings.tls_key
+    directory, now = settings.root_key.parent, clock.now()
+    issuer = keys.authority(directory, "ca", "Kloister attestation", now, entropy.draw)
+    hosts = [urlsplit(each.base_url).hostname or "" for each in settings.instances]
+    names = list(dict.fromkeys([*hosts, "localhost", "127.0.0.1", "::1"]))
+    keys.leaf(directory, "tls", issuer, names, now, entropy.draw)
+    return directory / "tls.pem", directory / "tls.key"
+
+
+def _stop(listener: Listener, number: signal.Signals) -> None:
+    LOG.info("stopping: %s came", number.name)
+    listener.should_exit = True
+
+
+def _announce(settings: Settings) -> None:
+    for instance in settings.instances:
+        LOG.info("instance %s, %s", instance.base_url, instance.trust_model)
+        if instance.simulated:
+            LOG.warning("%s accepts evidence of simulated platforms, which proves nothing", instance.base_url)
+    if settings.appraisal_dangerous_at is not None:
+        LOG.warning("DANGEROUS: evidence is judged as if it were %s", settings.appraisal_dangerous_at.isoformat())
+    if settings.auth_dangerous_bearer_tokens:
+        LOG.warning("DANGEROUS: fixed bearer tokens administer this service for ever")
+
+
+def _roots(settings: Settings) -> tuple[Sequence[Root], Sequence[AmdRoot]]:
+    given = [_read(path, parse_any_root) for path in settings.appraisal_extra_roots]
+    intel = [INTEL_ROOT, *(root for root in given if isinstance(root, Root))]
+    return intel, [*AMD_ROOTS, *(root for root in given if isinstance(root, AmdRoot))]
+
+
+def _read(path: Path, parse: Callable[[bytes], T]) -> T:
+    try:
+        with path.open("rb") as file:
+            return parse(file.read(_MAX_OIDC))
+    except OSError as error:
+        raise Misconfigured("attestation-setting", f"{path}: {error.strerror}.", "Check the settings.") from None
+    except _UNREADABLE as error:
+        raise Misconfigured("attestation-setting", f"{path} is not what it must be: {error}", "Correct it.") from None
+
+
+def _certificates(instance: InstanceSettings) -> Sequence[bytes]:
+    found = [each for path in instance.policy_certificates for each in _read(path, x509.load_pem_x509_certificates)]
+    return [each.public_bytes(Encoding.DER) for each in found]
+
+
+def _collateral(settings: Settings, roots: Sequence[Root]) -> CollateralPort:
+    if settings.collateral_directory is not None:
+        return DirectoryCollateral(settings.collateral_directory, LOG.warning)
+    if settings.collateral_pcs_url is None:
+        return NoCollateral()
+    url = settings.collateral_pcs_url
+    source = CollateralSettings.of(
+        {}, sources=[url if "+" in url else f"pcs+{url}"], cache=settings.collateral_cache, ca=settings.collateral_ca
+    )  # fmt: skip
+    return FetchedCollateral(open_source(source, roots), clock.monotonic)
+
+
+def _authenticator(settings: Settings) -> Authenticator:
+    if settings.auth_dangerous_bearer_tokens:
+        return FixedBearers(settings.auth_dangerous_bearer_tokens)
+    if settings.auth_oidc_issuer is None or settings.auth_oidc_audience is None:
+        return NoBearers()
+    context = ssl.create_default_context(cafile=settings.auth_oidc_ca)
+
+    def fetch(url: str) -> bytes:
+        transport = HttpTransport(frozenset({Endpoint.of(url)}), context, clock.monotonic)
+        answer = transport.get(Request(url, limit=_MAX_OIDC), clock.monotonic() + _OIDC_SECONDS)
+        if answer.status != 200:  # noqa: PLR2004  OK
+            raise Unavailable("oidc-status", f"The issuer of tokens answered {answer.status}.", "Try again.")
+        return answer.body
+
+    return OidcBearers(settings.auth_oidc_issuer, settings.auth_oidc_audience, fetch)

@@ -1,0 +1,89 @@
+"""Several processes on one address: each has a socket of its own, over which the kernel spreads connections."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+from kloister import clock
+from kloister.services.broker import listeners
+
+_LEAST_LIFE = 1.0  # seconds: a worker that ends sooner is not started again, for it would end again
+Work = Callable[[socket.socket], None]
+
+
+def bind(address: str, count: int) -> list[socket.socket]:
+    """Listening sockets, one for each worker. Raises `Misconfigured`: `listen-address`, `port-in-use`."""
+    first = listeners.bind_tcp(address)
+    if count == 1:
+        return [first]
+    name, family = first.getsockname(), first.family
+    first.close()  # it has shown that nobody else listens there: with SO_REUSEPORT that would not be seen
+    return [_shared(family, name) for _ in range(count)]
+
+
+def run(sockets: list[socket.socket], work: Work) -> None:
+    """Run a worker on each socket until SIGTERM or SIGINT; one that ends by itself is started again.
+
+    With one socket the work is done in this process.
+    """
+    if len(sockets) == 1:
+        work(sockets[0])
+        return
+    _Supervisor(sockets, work).run()
+
+
+def _shared(family: int, name: tuple[str, int]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(name)
+    sock.listen(1024)
+    sock.setblocking(False)
+    return sock
+
+
+class _Supervisor:
+    """The parent of the workers."""
+
+    def __init__(self, sockets: list[socket.socket], work: Work) -> None:
+        self._sockets = sockets
+        self._work = work
+        self._workers: dict[int, tuple[int, float]] = {}  # pid -> number of its socket, when it began
+        self._stopping = False
+
+    def run(self) -> None:
+        for number in range(len(self._sockets)):
+            self._start(number)
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, self._stop)
+        while self._workers:
+            pid, _ = os.wait()
+            number, begun = self._workers.pop(pid)
+            if self._stopping:
+                continue
+            if clock.monotonic() - begun < _LEAST_LIFE:
+                self._stop(signal.SIGTERM, None)
+            else:
+                self._start(number)
+
+    def _start(self, number: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                for name in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(name, signal.SIG_DFL)
+                self._work(self._sockets[number])
+                status = 0
+            finally:
+                os._exit(status)
+        self._workers[pid] = (number, clock.monotonic())
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        for pid in self._workers:
+            os.kill(pid, signal.SIGTERM)

@@ -1,0 +1,231 @@
+"""Evidence of each kind: verified, judged by what the operator accepts, and put into claims."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from kloister.errors import Denied, Malformed
+from kloister.formats.dcap import TcbStatus
+from kloister.formats.protocol.maa import AttestRequest, DataType, SnpEvidence
+from kloister.formats.tokens import maa
+from kloister.formats.wire import is_unicode
+from kloister.services.attestation.collateral import Chosen, CollateralPort, Needs
+from kloister.services.attestation.kinds import Kind
+from kloister.trust.evidence import Verified, VerifiedSgx, VerifiedTdx
+from kloister.trust.snp_evidence import VerifiedSnp
+from kloister.trust.verifier import (
+    AmdRoot,
+    Root,
+    SnpEndorsement,
+    VerifierCache,
+    verify_sgx,
+    verify_snp,
+    verify_tdx,
+)
+
+_OE_HEADER = 16  # bytes: version, type (1: remote), size of the report that follows
+_OE_VERSION, _OE_REMOTE = 1, 2
+_END = b"-----END CERTIFICATE-----"
+Claims = dict[str, Any]
+
+
+class NeedsWaiting(Exception):
+    """The collateral is not at hand: ask again with `wait`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Genuine evidence that the operator accepts.
+
+    Attributes:
+        claims: what Azure's tokens say of it, among them the client's data.
+        own: what ours say beyond that, under names of our own.
+    """
+
+    verified: Verified
+    claims: Claims = field(repr=False)
+    own: Claims = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """What evidence is judged by, the same for all instances.
+
+    Attributes:
+        roots, amd_roots: who may vouch.
+        accept: TCB statuses of Intel's platforms.
+        collateral: where it comes from.
+        at: a fixed time of judgement, to judge old evidence (dangerous); None: the present.
+    """
+
+    roots: Sequence[Root]
+    amd_roots: Sequence[AmdRoot]
+    accept: frozenset[TcbStatus]
+    collateral: CollateralPort
+    at: datetime | None = None
+    cache: VerifierCache = field(default_factory=VerifierCache)
+    needs: Needs = field(default_factory=Needs)
+
+    def judge(
+        self,
+        kind: Kind,
+        request: AttestRequest,
+        *,
+        simulated: bool,
+        now: datetime,
+        evaluation_number: Callable[[], int | None],
+        wait: bool,
+    ) -> Judged:
+        """Verify the evidence, and put it into claims.
+
+        Args:
+            kind: of evidence.
+            request: what the client sent.
+            simulated: whether simulated platforms are accepted.
+            now: the present.
+            evaluation_number: asked only where there is something to choose.
+            wait: fetch collateral that is not at hand.
+
+        Raises:
+            NeedsWaiting: the collateral is not at hand, and `wait` is false.
+            Malformed, Unverified: the evidence is not genuine; `client-data-*`, `collateral-none`, `oe-report-*`.
+            Denied: `tcb-not-accepted`, `simulated-not-allowed`.
+            Unavailable: the collateral could not be fetched.
+        """
+        at = self.at or now
+        if kind is Kind.SEV_SNP_VM:
+            return self._snp(request, at, simulated=simulated)
+        quote = _open_enclave_quote(request.evidence) if kind is Kind.OPEN_ENCLAVE else request.evidence
+        need = self.needs.of(quote, evaluation_number())
+        chosen = self.collateral.held(need, at)
+        if chosen is None:
+            if not wait:
+                raise NeedsWaiting
+            chosen = self.collateral.fetch(need, at)
+        if kind is Kind.TDX_VM:
+            return self._tdx(quote, request, chosen, at, simulated=simulated)
+        return self._sgx(quote, request, chosen, at, simulated=simulated)
+
+    def _sgx(self, quote: bytes, request: AttestRequest, chosen: Chosen, at: datetime, *, simulated: bool) -> Judged:
+        verified = verify_sgx(quote, chosen.collateral, self.roots, at, self.cache)
+        self._accept(verified, simulated=simulated)
+        report = verified.report
+        hashes = {**chosen.hashes, "quotehash": hashlib.sha256(request.evidence).hexdigest()}
+        claims = maa.sgx_claims(report)
+        claims["x-ms-sgx-collateral"] = claims["maa-attestationcollateral"] = hashes
+        claims |= _client_claims(request, report.report_data, report.configid, kind=maa.SGX)
+        return Judged(verified, _common(claims, maa.SGX), _intel_claims(verified, chosen))
+
+    def _tdx(self, quote: bytes, request: AttestRequest, chosen: Chosen, at: datetime, *, simulated: bool) -> Judged:
+        verified = verify_tdx(quote, chosen.collateral, self.roots, at, self.cache)
+        self._accept(verified, simulated=simulated)
+        report = verified.report
+        claims = maa.tdx_claims(report, str(verified.tcb.status))
+        claims |= _client_claims(request, report.report_data, report.mrconfigid, kind=maa.TDX)
+        own = _intel_claims(verified, chosen)
+        own["kloister-collateral"]["hashes"] = chosen.hashes
+        return Judged(verified, _common(claims, maa.TDX), own)
+
+    def _snp(self, request: AttestRequest, at: datetime, *, simulated: bool) -> Judged:
+        evidence = SnpEvidence.parse(request.evidence)
+        end = evidence.certificates.find(_END) + len(_END)
+        endorsement = SnpEndorsement(vek=evidence.certificates[:end], chain=evidence.certificates[end:])
+        verified = verify_snp(evidence.report, endorsement, self.amd_roots, at, self.cache)
+        self._accept(verified, simulated=simulated)
+        report = verified.report
+        claims = maa.snp_claims(report, verified.product)
+        claims |= _client_claims(request, report.report_data, report.host_data, kind=maa.SNP)
+        return Judged(verified, _common(claims, maa.SNP), _own(verified))
+
+    def _accept(self, verified: Verified, *, simulated: bool) -> None:
+        """What the operator decides; debug and measurements are for the instance's policy."""
+        if verified.simulated and not simulated:
+            raise Denied(
+                "simulated-not-allowed",
+                "The evidence is of a simulated platform, which proves nothing.",
+                "Ask an instance that is declared simulated.",
+            )
+        if verified.tcb is not None and verified.tcb.status not in self.accept:
+            advisories = f" ({', '.join(verified.tcb.advisories)})" if verified.tcb.advisories else ""
+            raise Denied(
+                "tcb-not-accepted",
+                f"The platform's TCB is {verified.tcb.status}{advisories}, which is not accepted here.",
+                "Update the platform's firmware and microcode.",
+            )
+
+
+def _open_enclave_quote(report: bytes) -> bytes:
+    """The quote behind an Open Enclave report's header (openenclave/internal/report.h)."""
+    version, kind, size = (int.from_bytes(report[at:end], "little") for at, end in ((0, 4), (4, 8), (8, 16)))
+    if len(report) < _OE_HEADER or version != _OE_VERSION or kind != _OE_REMOTE or size != len(report) - _OE_HEADER:
+        raise Malformed(
+            "oe-report-header",
+            "The report does not begin with Open Enclave's header of a remote report.",
+            "Send the whole report to OpenEnclave, or a bare quote to SgxEnclave.",
+        )
+    return report[_OE_HEADER:]
+
+
+def _client_claims(request: AttestRequest, report_data: bytes, init_data: bytes, *, kind: str) -> Claims:
+    """The client's data, which the evidence must bind, as tokens repeat it; and its nonce, which it need not."""
+    claims: Claims = {}
+    if request.runtime is not None:
+        request.runtime.check_bound(report_data, "runtime data")
+        if request.runtime.type is DataType.JSON:
+            claims["x-ms-runtime"] = request.runtime.json
+        elif kind == maa.SGX:
+            claims |= maa.held_data(request.runtime.data)
+    if request.inittime is not None:
+        request.inittime.check_bound(init_data, "init time data")
+        if request.inittime.type is DataType.JSON:
+            claims["x-ms-inittime"] = request.inittime.json
+    return claims if request.nonce is None else {**claims, "nonce": request.nonce}
+
+
+def _common(claims: Claims, kind: str) -> Claims:
+    return {**claims, "x-ms-attestation-type": kind, "x-ms-ver": "1.0"}
+
+
+def _intel_claims(verified: VerifiedSgx | VerifiedTdx, chosen: Chosen) -> Claims:
+    tcb, basis = verified.tcb, verified.basis
+    own = {
+        **_own(verified),
+        "kloister-advisories": list(tcb.advisories),
+        "kloister-collateral": {"issued": _instant(chosen.issued), "expires": _instant(verified.collateral_expires)},
+        "kloister-fmspc": verified.fmspc,
+        "kloister-tcb-date": _instant(tcb.date),
+        "kloister-tcb-evaluation-number": tcb.evaluation_number,
+        "kloister-tcb-status": str(tcb.status),
+    }
+    if basis is not None:
+        level = {"status": str(basis.level.status), "date": _instant(basis.level.date), "pcesvn": basis.level.pcesvn}
+        quoting = {"status": str(basis.qe_level.status), "isvsvn": basis.qe_level.isvsvn}
+        own["kloister-tcb-level"] = {"platform": level, "qe": quoting}
+        if basis.module_level is not None:
+            module = {"status": str(basis.module_level.status), "isvsvn": basis.module_level.isvsvn}
+            own["kloister-tcb-level"]["module"] = module
+    return own
+
+
+def _own(verified: Verified | VerifiedSnp) -> Claims:
+    return {"kloister-root": verified.root.fingerprint, "kloister-simulated": verified.simulated}
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def as_policy_values(claims: Mapping[str, Any]) -> list[tuple[str, str | int | bool]]:
+    """Claims as a policy sees them: lists as several claims, objects as JSON text, fractions left out."""
+    found: list[tuple[str, str | int | bool]] = []
+    for name, value in claims.items():
+        for each in value if isinstance(value, list) else [value]:
+            one = json.dumps(each, separators=(",", ":"), sort_keys=True) if isinstance(each, dict) else each
+            if isinstance(one, int) or (isinstance(one, str) and is_unicode(one)):
+                found.append((name, one))
+    return found

@@ -1,0 +1,70 @@
+"""Who may speak, and for how long: HTTP over TLS 1.2 or later."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from kloister.errors import Misconfigured
+from kloister.services.broker.listeners import FIRST_REQUEST_SECONDS
+
+MAX_HEAD = 32 * 1024  # bytes of a request's line and headers; bearer tokens have 3 KiB, some 10
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class AttestationProtocol(HttpToolsProtocol):
+    """HTTP/1.1 whose first request must come in time, and whose heads have a limit."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Accept the connection and start the clock."""
+        super().connection_made(transport)
+        self._head = 0
+        self._in_head = True
+        self._first = self.loop.call_later(FIRST_REQUEST_SECONDS, self._hurry)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._first.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before the end of a head."""
+        if self._in_head:
+            self._head += len(data)
+            if self._head > MAX_HEAD and b"\r\n\r\n" not in data:
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+                return
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """The head is over."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Another head may follow."""
+        self._in_head, self._head = True, 0
+        super().on_message_complete()
+
+    def _hurry(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS 1.2 or later with the certificate. Raises `Misconfigured`: `tls-files`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(
+            "tls-files",
+            f"{certificate} and {key} are no certificate with its key: {error.strerror or error}.",
+            "Name files in PEM that belong together, the key without a password.",
+        ) from None
+    return context

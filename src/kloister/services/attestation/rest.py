@@ -1,0 +1,366 @@
+"""The service over HTTP, as a plain ASGI function: what it answers most often should cost least."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+from kloister import clock, entropy
+from kloister.errors import Denied, KloisterError, Malformed, Unavailable
+from kloister.formats.protocol.maa import read_object
+from kloister.services.attestation import metadata
+from kloister.services.attestation.auth import Authenticator, bearer
+from kloister.services.attestation.evidence import NeedsWaiting
+from kloister.services.attestation.kinds import Kind, kind_of
+from kloister.services.attestation.limits import RateLimit
+from kloister.services.attestation.metrics import Metrics
+from kloister.services.attestation.refusals import Refusal
+from kloister.services.attestation.service import AttestationService
+from kloister.services.attestation.settings import InstanceSettings, Settings
+from kloister.services.attestation.tpm import TpmDesk
+
+LOG = logging.getLogger("kloister.attestation")
+VERSIONS = frozenset({
+    "2018-09-01-preview", "2020-10-01", "2022-08-01", "2022-09-01-preview", "2023-04-01-preview", "2025-06-01",
+    "2026-03-11-preview",
+})  # fmt: skip
+_JSON = b"application/json; charset=utf-8"
+_ATTESTABLE = frozenset({Kind.SGX_ENCLAVE, Kind.OPEN_ENCLAVE, Kind.SEV_SNP_VM, Kind.TDX_VM})
+_MAX_REQUEST_ID = 64  # characters of a client's own name for its request
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Readiness(Protocol):
+    """Whether the service can do its work."""
+
+    def problems(self) -> Sequence[str]:
+        """What is wrong; nothing where it is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent."""
+
+    body: bytes = field(repr=False)
+    status: int = 200
+    type: bytes = _JSON
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What came, as far as routing needs it; the body is read by who wants it."""
+
+    method: str
+    path: str  # lower case, one slash between parts
+    scope: Scope = field(repr=False)
+    receive: Receive = field(repr=False)
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of this name (lower case)."""
+        found = next((value for key, value in self.scope["headers"] if key == name), None)
+        return None if found is None else found.decode("latin-1")
+
+    @property
+    def client(self) -> str:
+        """The peer's address."""
+        peer = self.scope.get("client")
+        return peer[0] if peer else "unknown"
+
+
+class AttestationApp:
+    """The ASGI application.
+
+    Args:
+        service: what is served.
+        settings: instances and limits.
+        authenticator: who may administer.
+        metrics: counts answers.
+        readiness: for `/readyz`.
+        tpm: first rounds of TPM attestation.
+        openapi: the document at `/openapi.json`.
+    """
+
+    def __init__(
+        self,
+        service: AttestationService,
+        settings: Settings,
+        authenticator: Authenticator,
+        metrics: Metrics,
+        readiness: Readiness,
+        tpm: TpmDesk,
+        openapi: bytes,
+    ) -> None:
+        self._service = service
+        self._settings = settings
+        self._authenticator = authenticator
+        self._metrics = metrics
+        self._readiness = readiness
+        self._tpm = tpm
+        self._openapi = openapi
+        self._rate = RateLimit(settings.limits_rate, clock.monotonic)
+        self._by_authority = _by_authority(settings.instances)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; every failure becomes an answer."""
+        if scope["type"] != "http":
+            return
+        begin = clock.monotonic()
+        request = Request(scope["method"], _normal(scope["path"]), scope, receive)
+        identifier = _identifier(request)
+        reason = ""
+        try:
+            async with asyncio.timeout(self._settings.limits_seconds):
+                answer = await self._answer(request)
+        except KloisterError as error:
+            refusal = Refusal.of(error)
+            answer, reason = Answer(refusal.body, refusal.status, headers=refusal.headers), error.code
+        except TimeoutError:
+            answer, reason = _late(), "request-late"
+        except Exception as error:  # a traceback must not reach a client
+            LOG.exception("internal error in %s %s", request.method, request.path, extra={"request": identifier})
+            answer, reason = _internal(error), "internal"
+        await _send(send, answer, identifier)
+        self._metrics.answered(answer.status)
+        if LOG.isEnabledFor(logging.INFO):
+            seconds = clock.monotonic() - begin
+            LOG.info(
+                "answered",
+                extra={
+                    "request": identifier, "method": request.method, "path": request.path, "status": answer.status,
+                    "reason": reason, "peer": request.client, "ms": round(seconds * 1000, 2),
+                },
+            )  # fmt: skip
+
+    async def _answer(self, request: Request) -> Answer:
+        first, _, rest = request.path[1:].partition("/")
+        if first == "attest":
+            return await self._attest(request, rest)
+        if request.path in _OPERATIONAL:
+            return _OPERATIONAL[request.path](self, request)
+        instance = self._instance(request)
+        if request.path in ("/certs", "/.well-known/openid-configuration"):
+            _allow(request, "GET")
+            return self._public(request.path, instance)
+        if first in ("policies", "certificates") or first.startswith("certificates:"):
+            _check_version(request)
+            return await self._administer(request, instance, rest)
+        raise _no_path()
+
+    async def _attest(self, request: Request, name: str) -> Answer:
+        _allow(request, "POST")
+        instance, kind = self._instance(request), kind_of(name)
+        if kind is None:
+            raise _no_path()
+        _check_version(request)
+        if not self._rate.admits(request.client):
+            raise Denied("rate-exceeded", "This client asks too often.", "Wait a second.")
+        body = await self._body(request)
+        if kind is Kind.TPM:
+            await self._authenticated(request)
+            return _json({"data": await asyncio.to_thread(self._tpm.answer, instance, read_object(body))})
+        if kind not in _ATTESTABLE:
+            raise Malformed("attestation-type", f"Evidence of the type {kind} is not judged here.")
+        try:
+            token = await self._token(instance, kind, body)
+        except KloisterError as error:
+            self._metrics.verdict(kind, error.code)
+            await self._note(instance, kind, error)
+            raise
+        self._metrics.verdict(kind, "accepted")
+        return Answer(b'{"token":"' + token.encode("ascii") + b'"}')
+
+    async def _token(self, instance: InstanceSettings, kind: Kind, body: bytes) -> str:
+        """At once where everything is at hand; in a thread where something must be waited for."""
+        if self._service.at_hand:
+            try:
+                token = self._service.attest(instance, kind, body, wait=False)
+            except NeedsWaiting:
+                self._metrics.collateral("fetched")
+            else:
+                self._metrics.collateral("held")
+                return token
+        return await asyncio.to_thread(self._service.attest, instance, kind, body, wait=True)
+
+    async def _note(self, instance: InstanceSettings, kind: Kind, error: KloisterError) -> None:
+        if self._settings.audit_attestations:
+            await asyncio.to_thread(self._service.refused, instance, kind, error)
+
+    def _public(self, path: str, instance: InstanceSettings) -> Answer:
+        snapshot = self._service.snapshot(instance)
+        if path == "/certs":
+            return Answer(metadata.jwks(snapshot), headers=[(b"cache-control", b"max-age=300")])
+        return Answer(metadata.openid_configuration(instance.base_url, str(self._settings.tokens_algorithm)))
+
+    async def _administer(self, request: Request, instance: InstanceSettings, rest: str) -> Answer:
+        actor, service = await self._authenticated(request), self._service
+        if request.path == "/certificates":
+            _allow(request, "GET")
+            return _token_answer(await asyncio.to_thread(service.certificates, instance))
+        if request.path in ("/certificates:add", "/certificates:remove"):
+            _allow(request, "POST")
+            text, add = _jws(await self._body(request)), request.path.endswith(":add")
+            return _token_answer(
+                await asyncio.to_thread(service.change_certificate, instance, text, actor, add=add)
+            )  # fmt: skip
+        name, colon, action = rest.partition(":")
+        kind = kind_of(name)
+        if kind is None or (colon and action != "reset"):
+            raise _no_path()
+        if colon:
+            _allow(request, "POST")
+            text = _jws(await self._body(request))
+            return _token_answer(await asyncio.to_thread(service.reset_policy, instance, kind, text, actor))
+        if request.method == "PUT":
+            text = _jws(await self._body(request))
+            return _token_answer(await asyncio.to_thread(service.set_policy, instance, kind, text, actor))
+        _allow(request, "GET")
+        return _token_answer(await asyncio.to_thread(service.policy, instance, kind))
+
+    async def _authenticated(self, request: Request) -> str:
+        token = bearer(request.header(b"authorization"))
+        return await asyncio.to_thread(self._authenticator.check, token, clock.unix())
+
+    def _instance(self, request: Request) -> InstanceSettings:
+        """The instance that the client means, by the header Host; the port may be another, behind a proxy."""
+        host = (request.header(b"host") or "").lower()
+        found = self._by_authority.get(host) or self._by_authority.get(_without_port(host))
+        if found is None:
+            raise Malformed("attestation-host", "There is no instance of this name here.", "See its base_url.")
+        return found
+
+    async def _body(self, request: Request) -> bytes:
+        limit, parts, size = self._settings.limits_body, [], 0
+        while True:
+            message = await request.receive()
+            if message["type"] != "http.request":
+                raise Unavailable("body-late", "The client went away before its request was complete.")
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise Malformed("body-size", f"The body has more than {limit} bytes.")
+            parts.append(part)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _health(self, request: Request) -> Answer:
+        _allow(request, "GET")
+        return _json({"status": "alive"})
+
+    def _ready(self, request: Request) -> Answer:
+        _allow(request, "GET")
+        problems = list(self._readiness.problems())
+        return _json(
+            {"status": "ready" if not problems else "not ready", "problems": problems}, 503 if problems else 200
+        )
+
+    def _exposition(self, request: Request) -> Answer:
+        _allow(request, "GET")
+        return Answer(self._metrics.text(), type=b"text/plain; version=0.0.4; charset=utf-8")
+
+    def _document(self, request: Request) -> Answer:
+        _allow(request, "GET")
+        return Answer(self._openapi)
+
+
+_OPERATIONAL: dict[str, Callable[[AttestationApp, Request], Answer]] = {
+    "/healthz": AttestationApp._health,  # noqa: SLF001  of this class, in a table
+    "/readyz": AttestationApp._ready,  # noqa: SLF001  same
+    "/metrics": AttestationApp._exposition,  # noqa: SLF001  same
+    "/openapi.json": AttestationApp._document,  # noqa: SLF001  same
+}
+
+
+def _by_authority(instances: Sequence[InstanceSettings]) -> dict[str, InstanceSettings]:
+    """By host and port; by host alone where only one instance has it."""
+    found = {each.authority: each for each in instances}
+    hosts = [_without_port(each.authority) for each in instances]
+    alone = {host: each for host, each in zip(hosts, instances, strict=True) if hosts.count(host) == 1}
+    return {**alone, **found}
+
+
+def _without_port(authority: str) -> str:
+    host, colon, port = authority.rpartition(":")
+    return host if colon and port.isdigit() else authority
+
+
+def _normal(path: str) -> str:
+    """Lower case, one slash between parts, none at the end: as lenient as the original is."""
+    return "/" + "/".join(part for part in path.lower().split("/") if part)
+
+
+def _identifier(request: Request) -> str:
+    given = request.header(b"x-ms-client-request-id") or ""
+    return given if given.isalnum() or _is_uuid(given) else entropy.identifier()
+
+
+def _is_uuid(text: str) -> bool:
+    return 0 < len(text) <= _MAX_REQUEST_ID and text.isascii() and text.replace("-", "").isalnum()
+
+
+def _check_version(request: Request) -> None:
+    query = request.scope.get("query_string", b"")
+    if query == b"api-version=2020-10-01":  # nearly always
+        return
+    given = parse_qs(query.decode("latin-1"), max_num_fields=16).get("api-version", [])
+    if len(given) != 1 or given[0] not in VERSIONS:
+        raise Malformed(
+            "api-version", "The api-version is missing or not known.", f"Known: {', '.join(sorted(VERSIONS))}."
+        )
+
+
+def _allow(request: Request, method: str) -> None:
+    if request.method != method:
+        raise Malformed("attestation-method", f"This path takes {method} only.")
+
+
+def _no_path() -> Malformed:
+    return Malformed("attestation-path", "There is nothing at this path.", "See /openapi.json.")
+
+
+def _jws(body: bytes) -> str:
+    """A JWS as the body, or as a JSON string: clients do both."""
+    try:
+        text = body.decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise Malformed("token-syntax", "The body is no JWS.") from None
+    return text[1:-1] if text.startswith('"') and text.endswith('"') else text
+
+
+def _json(value: Any, status: int = 200) -> Answer:
+    return Answer(json.dumps(value).encode("ascii"), status)
+
+
+def _token_answer(token: str) -> Answer:
+    return _json({"token": token})
+
+
+def _late() -> Answer:
+    error = Unavailable("request-late", "The request took too long.", "Try again.")
+    refusal = Refusal.of(error)
+    return Answer(refusal.body, refusal.status, headers=refusal.headers)
+
+
+def _internal(error: Exception) -> Answer:
+    refusal = Refusal.of(KloisterError("internal", f"This should not have happened: {type(error).__name__}."))
+    return Answer(refusal.body, refusal.status, headers=refusal.headers)
+
+
+async def _send(send: Send, answer: Answer, identifier: str) -> None:
+    headers = [
+        (b"content-type", answer.type),
+        (b"content-length", str(len(answer.body)).encode("ascii")),
+        (b"x-ms-request-id", identifier.encode("ascii")),
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,228 @@
+"""What the service does, apart from HTTP: evidence, policies and certificates in, tokens out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from kloister import clock, entropy
+from kloister.errors import Denied, KloisterError
+from kloister.formats.protocol.maa import AttestRequest
+from kloister.services.attestation import policies
+from kloister.services.attestation.evidence import Judge, Judged, as_policy_values
+from kloister.services.attestation.instances import Instances, Snapshot
+from kloister.services.attestation.keys import KeyKeeper
+from kloister.services.attestation.kinds import Kind, member_of
+from kloister.services.attestation.metrics import Metrics
+from kloister.services.attestation.policies import ActivePolicy, Change
+from kloister.services.attestation.settings import InstanceSettings, Settings
+from kloister.services.attestation.tokens import attestation_claims, draft_token, payload, result_token, stamped
+from kloister.services.broker import audit
+from kloister.services.broker.vault import Vault
+from kloister.services.storage.attestation import AttestationStore, AttestationTransaction
+from kloister.trust.policy.maa import ATTESTATION_SERVICE, Claim, configure, evaluate
+
+_TCB_IDENTIFIER = "x-ms-sgx-tcbidentifier"  # a property: which of Intel's evaluation numbers judges the platform
+_DEFAULT_IDENTIFIER = "azuredefault"
+JTI_SIZE = 32  # bytes
+Act = Callable[[AttestationTransaction, datetime], Change]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the service is composed of.
+
+    Attributes:
+        settings: the operator's.
+        store: shared by replicas.
+        vault: of the root key.
+        keys: signing keys.
+        judge: evidence.
+        metrics: what is measured.
+        certificates: DER of the settings' policy certificates, by base URL.
+        draw: randomness.
+        now: the present, aware.
+    """
+
+    settings: Settings
+    store: AttestationStore
+    vault: Vault = field(repr=False)
+    keys: KeyKeeper = field(repr=False)
+    judge: Judge = field(repr=False)
+    metrics: Metrics = field(repr=False)
+    certificates: dict[str, Sequence[bytes]] = field(repr=False)
+    draw: Callable[[int], bytes] = entropy.draw
+    now: Callable[[], datetime] = clock.now
+
+    def unix(self) -> int:
+        """The present in whole seconds."""
+        return int(self.now().timestamp())
+
+
+class AttestationService:
+    """All instances of one process."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._instances = Instances(parts.store, parts.keys, parts.unix)
+
+    def prepare(self) -> None:
+        """Make what is missing: signing keys, and the first certificates of isolated instances."""
+        for instance in self._parts.settings.instances:
+            now = self._parts.now()
+            with self._parts.store.read() as transaction:
+                due = self._parts.keys.due(transaction.signing_keys(instance.base_url), int(now.timestamp()))
+                seeded = bool(transaction.certificates(instance.base_url))
+            if due or not seeded:
+                self._make(instance, now)
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether `attest` without `wait` never waits: not where it writes, or asks a database over the network."""
+        return self._parts.store.local and not self._parts.settings.audit_attestations
+
+    def snapshot(self, instance: InstanceSettings) -> Snapshot:
+        """What is in force."""
+        return self._instances.of(instance)
+
+    def attest(self, instance: InstanceSettings, kind: Kind, body: bytes, *, wait: bool) -> str:
+        """A token for evidence.
+
+        Args:
+            instance: who is asked.
+            kind: of evidence.
+            body: the request.
+            wait: whether collateral that is not at hand is fetched.
+
+        Raises:
+            NeedsWaiting: it is not at hand, and `wait` is false.
+            KloisterError: the evidence, the policy or the request is refused; see `refusals`.
+        """
+        parts, watch = self._parts, self._parts.metrics.watch()
+        request = AttestRequest.parse(body, member_of(kind))
+        watch.step("parse")
+        snapshot = self._instances.of(instance)
+        active = snapshot.policies[kind] if request.draft is None else ActivePolicy.of_text(request.draft)
+        watch.step("policy")
+        now = parts.now()
+        judged = parts.judge.judge(
+            kind,
+            request,
+            simulated=instance.simulated,
+            now=now,
+            evaluation_number=lambda: _evaluation_number(active),
+            wait=wait,
+        )
+        watch.step("verify")
+        claims = self._claims(judged, active, draft=request.draft is not None)
+        watch.step("evaluate")
+        claims = stamped(claims, instance.base_url, int(now.timestamp()), parts.settings.tokens_validity)
+        key = snapshot.ring.current
+        token = draft_token(claims, key) if request.draft is not None else key.sign(payload(claims))
+        watch.step("sign")
+        if parts.settings.audit_attestations:
+            self._audit(instance, "attested", {"kind": str(kind), "jti": claims["jti"], "policy": active.hash})
+        return token
+
+    def refused(self, instance: InstanceSettings, kind: Kind, error: KloisterError) -> None:
+        """Note a refused attestation in the audit, if that is switched on."""
+        if self._parts.settings.audit_attestations:
+            self._audit(instance, "attest-refused", {"kind": str(kind), "code": error.code})
+
+    def policy(self, instance: InstanceSettings, kind: Kind) -> str:
+        """The policy in force, in a signed answer."""
+        snapshot = self._instances.of(instance)
+        return self._answer(instance, {"x-ms-policy": snapshot.policies[kind].token})
+
+    def set_policy(self, instance: InstanceSettings, kind: Kind, text: str, actor: str) -> str:
+        """Put a policy JWS into force. Raises as `policies.set_policy`."""
+        monotonic = self._parts.settings.policies_monotonic_iat
+
+        def act(transaction: AttestationTransaction, now: datetime) -> Change:
+            return policies.set_policy(transaction, instance, kind, text, now, monotonic=monotonic)
+
+        return self._change(instance, "policy-set", actor, act)
+
+    def reset_policy(self, instance: InstanceSettings, kind: Kind, text: str, actor: str) -> str:
+        """Put the default into force again. Raises as `policies.reset_policy`."""
+
+        def act(transaction: AttestationTransaction, now: datetime) -> Change:
+            return policies.reset_policy(transaction, instance, kind, text, now)
+
+        return self._change(instance, "policy-reset", actor, act)
+
+    def certificates(self, instance: InstanceSettings) -> str:
+        """The policy management certificates, in a signed answer."""
+        return self._answer(instance, policies.certificates_claims(self._instances.of(instance).certificates))
+
+    def change_certificate(self, instance: InstanceSettings, text: str, actor: str, *, add: bool) -> str:
+        """Add or remove one. Raises as `policies.add_certificate`."""
+        change = policies.add_certificate if add else policies.remove_certificate
+
+        def act(transaction: AttestationTransaction, now: datetime) -> Change:
+            return change(transaction, instance, text, now)
+
+        return self._change(instance, "certificate-added" if add else "certificate-removed", actor, act)
+
+    def _claims(self, judged: Judged, active: ActivePolicy, *, draft: bool) -> dict[str, Any]:
+        """All claims but issuer and times."""
+        if active.policy is None:
+            raise Denied("policy-missing", "There is no policy for this attestation type.", "Set one.")
+        values = as_policy_values({**judged.claims, **judged.own})
+        outcome = evaluate(active.policy, [Claim(name, value, ATTESTATION_SERVICE) for name, value in values])
+        outcome.check()
+        claims = {**judged.claims, **judged.own, "x-ms-policy-hash": active.hash}
+        claims["jti"] = self._parts.draw(JTI_SIZE).hex()
+        if active.signer and not draft:
+            claims["x-ms-policy-signer"] = active.signer
+        if self._parts.settings.tokens_audience is not None:
+            claims["aud"] = self._parts.settings.tokens_audience
+        if self._parts.judge.at is not None:
+            claims["kloister-dangerous-judged-at"] = self._parts.judge.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return attestation_claims(claims, outcome.token_claims)
+
+    def _answer(self, instance: InstanceSettings, claims: dict[str, Any]) -> str:
+        key = self._instances.of(instance).ring.current
+        return result_token(claims, key, instance.base_url, self._parts.unix())
+
+    def _change(self, instance: InstanceSettings, event: str, actor: str, act: Act) -> str:
+        """An administrative act and its audit entry, both or neither."""
+        now = self._parts.now()
+        with self._parts.store.write() as transaction:
+            change = act(transaction, now)
+            facts = {"instance": instance.base_url, "actor": actor, **change.facts}
+            audit.append(transaction, self._parts.vault, int(now.timestamp()), event, facts)
+        return self._answer(instance, change.claims)
+
+    def _audit(self, instance: InstanceSettings, event: str, facts: dict[str, Any]) -> None:
+        with self._parts.store.note() as transaction:
+            facts = {"instance": instance.base_url, **facts}
+            audit.append(transaction, self._parts.vault, self._parts.unix(), event, facts)
+
+    def _make(self, instance: InstanceSettings, now: datetime) -> None:
+        parts, url, unix = self._parts, instance.base_url, int(now.timestamp())
+        with parts.store.write() as transaction:
+            for kid in parts.keys.keep(transaction, url, unix, parts.draw):
+                audit.append(transaction, parts.vault, unix, "key-made", {"instance": url, "kid": kid})
+            given = parts.certificates.get(url, ())
+            if policies.seed_certificates(transaction, instance, given, now):
+                audit.append(transaction, parts.vault, unix, "certificates-seeded", {"instance": url})
+
+
+def _evaluation_number(active: ActivePolicy) -> int | None:
+    """Which of Intel's evaluation numbers the policy's configuration names; None: the newest in force."""
+    if active.policy is None or not active.policy.configuration:
+        return None
+    found = [claim.value for claim in configure(active.policy) if claim.type == _TCB_IDENTIFIER]
+    if not found or found[-1] == _DEFAULT_IDENTIFIER:
+        return None
+    text = str(found[-1])
+    if not (text.isascii() and text.isdigit() and len(text) < 6):  # noqa: PLR2004  digits; numbers have two
+        raise Denied(
+            "tcb-identifier",
+            f"The policy's {_TCB_IDENTIFIER} {text[:32]!a} is neither {_DEFAULT_IDENTIFIER} nor a number.",
+            "Correct it in configurationrules.",
+        )
+    return int(text)

@@ -1,0 +1,37 @@
+"""Puts claims into tokens: what every token has, and which claim wins where a policy issues one of the same name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from kloister.formats.tokens import unsecured
+from kloister.services.attestation.keys import SigningKey
+
+RESULT_VALIDITY = 3600  # seconds of a token that answers an administrative request
+Claims = dict[str, Any]
+
+
+def payload(claims: Claims) -> bytes:
+    """Compact JSON, sorted by name as Azure's is; ASCII, so that every text survives."""
+    return json.dumps(claims, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def stamped(claims: Claims, issuer: str, now: int, validity: int) -> Claims:
+    """With issuer and times; integers, never of the future."""
+    return {**claims, "exp": now + validity, "iat": now, "iss": issuer, "nbf": now}
+
+
+def result_token(claims: Claims, key: SigningKey, issuer: str, now: int) -> str:
+    """The answer to an administrative request."""
+    return key.sign(payload(stamped(claims, issuer, now, RESULT_VALIDITY)))
+
+
+def attestation_claims(judged: Claims, issued: Claims) -> Claims:
+    """The policy's claims at top level, where none of the service's has the name, and all of them in `x-ms-policy`."""
+    return {**issued, **judged, "x-ms-policy": issued} if issued else judged
+
+
+def draft_token(claims: Claims, key: SigningKey) -> str:
+    """Of a draft policy: with the header of others, but not signed."""
+    return unsecured(key.header, payload(claims))

@@ -1,0 +1,276 @@
+"""The attestation service's store: one text of SQLAlchemy Core for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, text, update
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from kloister.errors import KloisterError, Misconfigured, Unavailable
+from kloister.services.storage import attestation_schema as schema
+from kloister.services.storage.attestation_records import InstancePolicy, ManagementCertificate, SigningKeyRecord
+from kloister.services.storage.records import AuditHead, AuditRecord
+
+R = TypeVar("R")
+_BUSY = 10.0  # seconds to wait for another writer
+_CONNECT = 5  # seconds to wait for PostgreSQL
+_LOCK = 0x6B6C6F6973746572  # "kloister": the advisory lock of PostgreSQL that writers take in turn
+_DRIVERS = ("sqlite", "postgresql+psycopg")
+
+
+class AttestationStore:
+    """Policies, certificates, keys and the audit log of all instances; replicas share one.
+
+    Args:
+        url: `sqlite:///PATH` or `postgresql+psycopg://USER@HOST/NAME`.
+
+    Raises:
+        Misconfigured: `storage-url`, `storage-damaged`, `storage-newer`.
+        Unavailable: `storage-full`, `storage-failed`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = _checked(url)
+        self._engine = _sqlite(self._url) if self._is_sqlite else _postgresql(self._url)
+        self._local = threading.local()
+        try:
+            self._migrate()
+        except KloisterError:
+            self.close()
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[AttestationTransaction]:
+        """A transaction that only reads, all of one moment."""
+        with self._transaction() as transaction:
+            yield transaction
+
+    @contextmanager
+    def write(self) -> Iterator[AttestationTransaction]:
+        """All or nothing, in turn with every other writer; on leaving normally everything is on disk."""
+        with self.note() as transaction:
+            yield transaction
+            transaction.advance()
+
+    @contextmanager
+    def note(self) -> Iterator[AttestationTransaction]:
+        """As `write`, for what changes nothing that is in force: the generation stays."""
+        with self._transaction() as transaction:
+            transaction.lock(sqlite=self._is_sqlite)
+            yield transaction
+
+    def generation(self) -> int:
+        """A number that every committed `write` of any replica changes: cheap enough to be asked at each request."""
+        with self._transaction() as transaction:
+            return transaction.generation()
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._engine.dispose()
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a file of this machine, so that reading never waits for a network."""
+        return self._is_sqlite
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def _transaction(self) -> Iterator[AttestationTransaction]:
+        try:
+            with self._engine.begin() as connection:
+                yield AttestationTransaction(connection)
+        except SQLAlchemyError as error:
+            raise _translate(error, self._name) from None
+
+    @property
+    def _name(self) -> str:
+        return self._url.database or "" if self._is_sqlite else f"PostgreSQL at {self._url.host}"
+
+    def _migrate(self) -> None:
+        with self._transaction() as transaction:
+            transaction.lock(sqlite=self._is_sqlite)
+            transaction.migrate("BLOB" if self._is_sqlite else "BYTEA", self._name)
+
+
+def _checked(text_: str) -> URL:
+    try:
+        url = make_url(text_)
+    except SQLAlchemyError:
+        url = None
+    if url is None or url.drivername not in _DRIVERS or not url.database:
+        raise Misconfigured(
+            "storage-url",
+            "The database is neither sqlite:///PATH nor postgresql+psycopg://USER@HOST/NAME.",
+            "See docs/how-to/attestation.md.",
+        )
+    return url
+
+
+def _sqlite(url: URL) -> Engine:
+    path = url.database or ""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise Misconfigured("storage-url", f"{path}: {error.strerror}.", "Name a place that can be written.") from None
+    engine = create_engine(url, connect_args={"timeout": _BUSY}, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, not in the driver
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    return create_engine(
+        url,
+        connect_args={"connect_timeout": _CONNECT},
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        pool_size=4,
+        max_overflow=12,
+        hide_parameters=True,
+    )
+
+
+def _translate(error: SQLAlchemyError, name: str) -> KloisterError:
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    kind = getattr(cause, "sqlite_errorname", "") or type(cause or error).__name__
+    if kind in ("SQLITE_FULL", "DiskFull"):
+        return Unavailable("storage-full", f"The disk of {name} is full.", "Free some space there.")
+    if kind in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+        return Misconfigured("storage-damaged", f"{name} is not a sound database.", "Restore it from a copy.")
+    return Unavailable("storage-failed", f"{name} cannot be used now: {kind}.")
+
+
+class AttestationTransaction:
+    """The statements of one transaction; the records' fields are the tables' columns."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def lock(self, *, sqlite: bool) -> None:
+        """Become the one writer until the end."""
+        if sqlite:
+            self._connection.exec_driver_sql("ROLLBACK")
+            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+
+    def migrate(self, type_of_bytes: str, name: str) -> None:
+        """Apply the steps that are missing. Raises `Misconfigured`: `storage-newer`."""
+        self._connection.execute(text("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)"))
+        found = self._connection.execute(select(schema.VERSION.c.version)).scalar_one_or_none()
+        version = int(found or 0)
+        if version > len(schema.STEPS):
+            raise Misconfigured(
+                "storage-newer", f"{name} was written by a later version of Kloister.", "Use that version."
+            )
+        for step in schema.STEPS[version:]:
+            for statement in step:
+                self._connection.execute(text(statement.format(bytes=type_of_bytes)))
+        self._connection.execute(delete(schema.VERSION))
+        self._connection.execute(insert(schema.VERSION), {"version": len(schema.STEPS)})
+
+    def generation(self) -> int:
+        """See `AttestationStore.generation`."""
+        return int(self._connection.execute(select(schema.GENERATION.c.number)).scalar_one())
+
+    def advance(self) -> None:
+        """Change the generation."""
+        self._connection.execute(update(schema.GENERATION).values(number=schema.GENERATION.c.number + 1))
+
+    def add_policy(self, record: InstancePolicy) -> None:
+        """Append a version of a policy."""
+        self._connection.execute(insert(schema.POLICIES), asdict(record))
+
+    def policy(self, instance: str, kind: str) -> InstancePolicy | None:
+        """The newest version; its token is empty where it was reset."""
+        return next(iter(self.policies(instance, kind)), None)
+
+    def policies(self, instance: str, kind: str, limit: int = 1) -> Sequence[InstancePolicy]:
+        """Up to `limit` versions, the newest first."""
+        table = schema.POLICIES.c
+        query = select(schema.POLICIES).where(table.instance == instance, table.kind == kind)
+        return self._all(query.order_by(table.version.desc()).limit(limit), InstancePolicy)
+
+    def had_policy(self, instance: str, kind: str, sha256: str) -> int | None:
+        """The newest version with this hash."""
+        table = schema.POLICIES.c
+        query = select(func.max(table.version)).where(
+            table.instance == instance, table.kind == kind, table.sha256 == sha256
+        )
+        return self._connection.execute(query).scalar_one_or_none()
+
+    def last_issued(self, instance: str, kind: str) -> int:
+        """The greatest `iat` of any version, 0 where none had one."""
+        table = schema.POLICIES.c
+        query = select(func.max(table.issued)).where(table.instance == instance, table.kind == kind)
+        return int(self._connection.execute(query).scalar_one_or_none() or 0)
+
+    def certificates(self, instance: str) -> Sequence[ManagementCertificate]:
+        """All of an instance, in the order in which they were added."""
+        table = schema.CERTIFICATES.c
+        query = select(schema.CERTIFICATES).where(table.instance == instance)
+        return self._all(query.order_by(table.added, table.sha256), ManagementCertificate)
+
+    def add_certificate(self, record: ManagementCertificate) -> None:
+        """Add one that is not there."""
+        self._connection.execute(insert(schema.CERTIFICATES), asdict(record))
+
+    def remove_certificate(self, instance: str, sha256: str) -> None:
+        """Remove one, if it is there."""
+        table = schema.CERTIFICATES
+        self._connection.execute(delete(table).where(table.c.instance == instance, table.c.sha256 == sha256))
+
+    def signing_keys(self, instance: str) -> Sequence[SigningKeyRecord]:
+        """All of an instance, by when they begin."""
+        table = schema.KEYS.c
+        query = select(schema.KEYS).where(table.instance == instance)
+        return self._all(query.order_by(table.begins, table.kid), SigningKeyRecord)
+
+    def add_signing_key(self, record: SigningKeyRecord) -> None:
+        """Add one."""
+        self._connection.execute(insert(schema.KEYS), asdict(record))
+
+    def forget_signing_keys(self, instance: str, at: int) -> None:
+        """Remove those that are to be forgotten by `at`."""
+        table = schema.KEYS
+        self._connection.execute(delete(table).where(table.c.instance == instance, table.c.forgotten < at))
+
+    def audit_head(self) -> AuditHead | None:
+        """The end of the audit chain."""
+        table = schema.AUDIT_HEAD.c
+        return next(iter(self._all(select(table.sequence, table.hash, table.mac), AuditHead)), None)
+
+    def append_audit(self, record: AuditRecord, head: AuditHead) -> None:
+        """Append an entry and move the head to it."""
+        self._connection.execute(insert(schema.AUDIT), asdict(record))
+        self._connection.execute(delete(schema.AUDIT_HEAD))
+        self._connection.execute(insert(schema.AUDIT_HEAD), {"one": 1, **asdict(head)})
+
+    def audit(self, after: int, limit: int) -> Sequence[AuditRecord]:
+        """Up to `limit` entries whose sequence is greater than `after`, in order."""
+        table = schema.AUDIT.c
+        query = select(schema.AUDIT).where(table.sequence > after).order_by(table.sequence).limit(limit)
+        return self._all(query, AuditRecord)
+
+    def _all(self, query: Any, kind: type[R]) -> list[R]:
+        return [kind(**row) for row in self._connection.execute(query).mappings()]
