@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.kloister-$(shell cat requirements/dev.txt pyproject.toml .ci/setup 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: setup debian demo test check format lint types imports docs coverage fuzz mutants bench requirements clean
+.PHONY: setup debian demo test debian-cluster cluster cluster-test cluster-down check format lint types imports docs coverage fuzz mutants bench requirements clean
 
 setup: $(STAMP)
 
@@ -25,6 +25,18 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 test: setup debian
 	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
+
+debian-cluster: debian
+	@.ci/debian requirements/debian-cluster.txt
+
+cluster: setup debian-cluster ## a Kubernetes cluster of two nodes in namespaces of its own; the first time it is built, ten minutes
+	@$(BIN)/python -m tests.cluster.bed up
+
+cluster-test: setup debian-cluster ## tests/cluster, on the cluster of `make cluster` or on that of KUBECONFIG
+	@$(BIN)/python -m tests.cluster.bed test -- $(PYTEST)
+
+cluster-down: setup ## removes everything that `make cluster` has started
+	@$(BIN)/python -m tests.cluster.bed down
 
 format: setup
 	@$(BIN)/ruff format --check .

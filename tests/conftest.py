@@ -11,6 +11,7 @@ settings.register_profile("kloister", deadline=None, derandomize=True, suppress_
 settings.load_profile("kloister")
 
 _LEDGER = Path(__file__).parent / "skips.txt"
+_CLUSTER = Path(__file__).parent / "cluster"
 _SLOW = frozenset(("docs", "e2e", "mutants", "fuzz"))
 _passed: Counter[str] = Counter()
 _skipped: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -18,6 +19,12 @@ _skipped: dict[str, list[tuple[str, str]]] = defaultdict(list)
 
 def _group(nodeid: str) -> str:
     return nodeid.split("/")[1] if nodeid.count("/") > 1 else "other"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`tests/cluster` needs a cluster: it is collected only where it is named (`make cluster-test`)."""
+    named = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
+    return True if collection_path == _CLUSTER and not any(path.is_relative_to(_CLUSTER) for path in named) else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,0 +1,167 @@
+"""A cluster as the tests use it: the bed, or a user's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.bed import bed, images, node
+from tests.cluster.bed.door import open_door
+from tests.cluster.bed.layout import NODES, Layout
+from tests.cluster.bed.machine import Machine
+from tests.cluster.bed.processes import BedError, run, wait_for
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the bed: its processes can be stopped, programs run on it, its disk read."""
+
+    layout: Layout
+    name: str
+
+    @property
+    def machine(self) -> Machine:
+        """Where programs are started that stay."""
+        return Machine(self.layout, self.name)
+
+    @property
+    def disk(self) -> Path:
+        """Everything that containers, kubelet and container runtime keep on the node."""
+        return self.layout.node(self.name)
+
+    @property
+    def address(self) -> str:
+        """On the network between the nodes."""
+        return next(site.address for site in NODES if site.name == self.name)
+
+    def exec(self, words: Sequence[str | Path], *, seconds: float = 60) -> str:
+        """What a program of this machine prints when it runs on the node."""
+        return self.machine.run(*words, seconds=seconds)
+
+    def restart_kubelet(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End kubelet by this signal and start it again."""
+        self.machine.stop("kubelet", number)
+        site = next(site for site in NODES if site.name == self.name)
+        node.start_kubelet(self.layout, site, bed.kubectl(self.layout).parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What tests may do with a cluster.
+
+    Attributes:
+        kubeconfig: the administrator's.
+        client: kubectl.
+        layout: the bed's; None for a user's cluster.
+        namespace: of the test.
+    """
+
+    kubeconfig: Path
+    client: Path
+    layout: Layout | None
+    namespace: str = "default"
+
+    @property
+    def busybox(self) -> str:
+        """An image with busybox that the nodes have or can fetch."""
+        return images.BUSYBOX if self.layout else os.environ.get("KLOISTER_CLUSTER_BUSYBOX", "busybox:1")
+
+    def kubectl(self, *words: str | Path, stdin: str = "", seconds: float = 60) -> str:
+        """What kubectl prints, in the test's namespace.
+
+        Raises:
+            BedError: it fails; the message has what it says.
+        """
+        at = (f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}")
+        return run(self.client, *at, *words, stdin=stdin, seconds=seconds, env=_environment())
+
+    def get(self, *words: str) -> Any:
+        """An object or a list as the API server has it."""
+        return json.loads(self.kubectl("get", *words, "--output=json"))
+
+    def apply(self, *documents: dict[str, Any]) -> None:
+        """Create or change objects."""
+        items = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+        self.kubectl("apply", "--filename=-", stdin=json.dumps(items))
+
+    def patch_status(self, kind: str, name: str, change: Callable[[Any], None]) -> None:
+        """Change the status of a cluster's object, as a controller does."""
+        path = f"/api/v1/{kind}/{name}"
+
+        def done() -> bool:
+            document = json.loads(self.kubectl("get", "--raw", path))
+            change(document)
+            try:
+                self.kubectl("replace", "--raw", f"{path}/status", "--filename=-", stdin=json.dumps(document))
+            except BedError as error:
+                if "the object has been modified" in str(error):
+                    return False
+                raise
+            return True
+
+        wait_for(f"a new status of {name}", done, 20)
+
+    def events(self, name: str, reason: str) -> list[str]:
+        """The messages of an object's events of this reason."""
+        selector = f"--field-selector=involvedObject.name={name},reason={reason}"
+        return [item["message"] for item in self.get("events", selector)["items"]]
+
+    def wait(self, what: str, condition: Callable[[], object], seconds: float = 60) -> None:
+        """Ask until it holds.
+
+        Raises:
+            BedError: it does not in time.
+        """
+        wait_for(what, condition, seconds)
+
+    def wait_ready(self, *names: str, seconds: float = 60) -> None:
+        """Wait for pods to be ready."""
+        pods = [f"pod/{name}" for name in names]
+        self.kubectl("wait", "--for=condition=Ready", f"--timeout={seconds:g}s", *pods, seconds=seconds + 10)
+
+    def phase(self, pod: str) -> str:
+        """Pending, Running, Succeeded or Failed."""
+        return str(self.get("pod", pod)["status"]["phase"])
+
+    def import_image(self, archive: Path, name: str) -> None:
+        """Give an image (`oci-archive:`) to every node of the bed; `name` ends in the tag that the archive has."""
+        layout = self._bed()
+        for site in NODES:
+            images.load(layout, site.name, archive, name)
+
+    def node(self, name: str) -> Node:
+        """`confidential` or `ordinary`; skips the test on a cluster that is not the bed."""
+        return Node(self._bed(), name)
+
+    def door(self, host: str, port: int) -> int:
+        """A port of this machine's loopback that leads to an address of the bed."""
+        return open_door(self._bed(), host, port)
+
+    def etcd(self) -> bytes:
+        """The whole database of the bed, its log included."""
+        files = sorted((self._bed().state / "etcd").rglob("*"))
+        return b"".join(file.read_bytes() for file in files if file.is_file())
+
+    def _bed(self) -> Layout:
+        if self.layout is None:
+            pytest.skip("needs the nodes of `make cluster`: this is the cluster of KUBECONFIG")
+        return self.layout
+
+
+def fetch(url: str, context: ssl.SSLContext | None = None) -> str:
+    """What an HTTP server of the cluster answers through a door."""
+    with urllib.request.urlopen(url, timeout=10, context=context) as response:  # noqa: S310 (an address of the test's)
+        return str(response.read().decode())
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

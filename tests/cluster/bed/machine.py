@@ -1,0 +1,120 @@
+"""A machine of the bed: namespaces that live as long as their first process, and programs started inside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.bed import groups
+from tests.cluster.bed.layout import Layout
+from tests.cluster.bed.processes import run, wait_for
+
+_UNSHARE = ("unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup", "--propagation", "private")
+_ENTER = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine: mounts, network, process numbers, host name and control groups are its own."""
+
+    layout: Layout
+    name: str
+
+    @property
+    def group(self) -> str:
+        """Its control group."""
+        return f"{self.layout.identity}/{self.name}"
+
+    @property
+    def first(self) -> int:
+        """Its first process, as this machine numbers it."""
+        return int(self.layout.first(self.name).read_text())
+
+    def create(self) -> None:
+        """Make the namespaces; they end when the first process does."""
+        command = self._joining([*_UNSHARE, "--fork", "--kill-child", "--", str(self.layout.init)])
+        outer = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        wait_for(f"the machine {self.name}", lambda: _children(outer.pid), 10, 0.02)
+        self.layout.first(self.name).write_text(str(_children(outer.pid)[0]))
+        self.run("hostname", self.name)
+
+    def command(self, words: Sequence[str | Path]) -> list[str]:
+        """What runs a program inside, and in the machine's control groups."""
+        return self._joining(["nsenter", "--target", str(self.first), *_ENTER, "--", *map(str, words)])
+
+    def run(self, *words: str | Path, seconds: float = 60, stdin: str = "") -> str:
+        """The standard output of a program of this machine, run inside.
+
+        Raises:
+            BedError: it fails.
+        """
+        return run(*self.command(words), seconds=seconds, stdin=stdin, env={"PATH": _PATH})
+
+    def start(
+        self, name: str, *words: str | Path, environment: Mapping[str, str] | None = None, keep: Sequence[int] = ()
+    ) -> None:
+        """Start a program that stays; its output goes to `logs/MACHINE-NAME.log`.
+
+        Args:
+            name: by which it is stopped.
+            words: the program and its arguments.
+            environment: beside PATH.
+            keep: descriptors that it inherits.
+        """
+        with self.layout.log(self.name, name).open("ab") as log:
+            started = subprocess.Popen(
+                self.command(words), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                pass_fds=keep, env={"PATH": _PATH, **(environment or {})},
+            )  # fmt: skip
+        _STARTED[started.pid] = started
+        self.layout.pid(self.name, name).write_text(str(started.pid))
+
+    def running(self, name: str) -> bool:
+        """Whether what was started under this name still runs."""
+        return bool(self._inner(name))
+
+    def stop(self, name: str, number: signal.Signals = signal.SIGTERM, seconds: float = 20) -> None:
+        """End it by a signal and wait until it has ended.
+
+        Raises:
+            BedError: it has not within `seconds`.
+        """
+        for pid in self._inner(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        wait_for(f"the end of {name} on {self.name}", lambda: not self.running(name), seconds, 0.05)
+
+    def _inner(self, name: str) -> list[int]:
+        """The program itself: what was started is nsenter, which waits for it."""
+        place = self.layout.pid(self.name, name)
+        if not place.exists():
+            return []
+        outer = int(place.read_text())
+        if outer in _STARTED:
+            _STARTED[outer].poll()  # a child of ours that has ended stays until it is asked for
+        return _children(outer)
+
+    def _joining(self, words: list[str]) -> list[str]:
+        joins = [f"echo $$ > {shlex.quote(str(file))}" for file in groups.create(self.group)]
+        return ["/bin/sh", "-c", " && ".join([*joins, 'exec "$@"']), "sh", *words]
+
+
+_STARTED: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                state, owner = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                if int(owner) == parent and state != "Z":
+                    found.append(int(entry.name))
+    return found

@@ -1,0 +1,44 @@
+"""The cluster of the tests: that of KUBECONFIG, else the bed, which `make cluster-test` has started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.access import Cluster
+from tests.cluster.bed import bed
+from tests.cluster.bed.layout import layout
+from tests.cluster.bed.needs import unmet
+
+
+@pytest.fixture(scope="session")
+def any_cluster() -> Cluster:
+    """The cluster, in no test's namespace."""
+    given = os.environ.get("KUBECONFIG")
+    if given:
+        client = shutil.which("kubectl")
+        if client is None:
+            pytest.skip("KUBECONFIG is set, but kubectl is not on PATH")
+        return Cluster(Path(given), Path(client), None)
+    place = layout()
+    if not bed.is_up(place):
+        pytest.skip(unmet() or "no cluster runs: make cluster")
+    return Cluster(place.kubeconfig, bed.kubectl(place), place)
+
+
+@pytest.fixture
+def cluster(any_cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster, in a namespace that ends with the test."""
+    mine = replace(any_cluster, namespace=f"kloister-test-{uuid.uuid4().hex[:8]}")
+    mine.kubectl("create", "namespace", mine.namespace)
+    try:
+        mine.wait("the namespace's account", lambda: mine.get("serviceaccounts")["items"], 30)
+        yield mine
+    finally:
+        mine.kubectl("delete", "namespace", mine.namespace, "--wait=false")

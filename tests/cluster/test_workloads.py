@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.access import Cluster, fetch
+from tests.cluster.bed.processes import BedError
+from tests.cluster.objects import deployment, pod, service
+
+SERVER = "echo started; mkdir /tmp/w; hostname > /tmp/w/index.html; exec httpd -f -p 8080 -h /tmp/w"
+
+
+def test_logs_and_commands_reach_a_pod(cluster: Cluster) -> None:
+    cluster.apply(pod("one", cluster.busybox))
+    cluster.wait_ready("one")
+    assert cluster.kubectl("logs", "one") == "started\n"
+    assert cluster.kubectl("exec", "one", "--", "hostname") == "one\n"
+    with pytest.raises(BedError, match="code 3"):
+        cluster.kubectl("exec", "one", "--", "sh", "-c", "exit 3")
+
+
+def test_a_service_spreads_over_pods_by_its_name_within_and_its_port_outside(cluster: Cluster) -> None:
+    cluster.apply(deployment("web", cluster.busybox, SERVER, 2), service("web", 80, 8080, "NodePort"))
+    cluster.apply(pod("client", cluster.busybox))
+    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s", seconds=70)
+    cluster.wait_ready("client")
+    names = {item["metadata"]["name"] for item in cluster.get("pods", "--selector=app=web")["items"]}
+    inside = [cluster.kubectl("exec", "client", "--", "wget", "-qO-", "http://web/").strip() for _ in range(12)]
+    assert set(inside) == names
+    port = cluster.get("service", "web")["spec"]["ports"][0]["nodePort"]
+    door = cluster.door(cluster.node("ordinary").address, port)
+    assert {fetch(f"http://127.0.0.1:{door}/").strip() for _ in range(12)} == names
+
+
+def test_a_deployment_is_scaled_and_replaces_a_deleted_pod(cluster: Cluster) -> None:
+    cluster.apply(deployment("web", cluster.busybox, SERVER, 1))
+    for replicas in (3, 1):
+        cluster.kubectl("scale", "deployment/web", f"--replicas={replicas}")
+        _wait_for_pods(cluster, replicas)
+    (old,) = _ready_pods(cluster)
+    cluster.kubectl("delete", "pod", old)
+    cluster.wait("another pod", lambda: _ready_pods(cluster) - {old})
+
+
+def _wait_for_pods(cluster: Cluster, number: int) -> None:
+    cluster.wait(f"{number} pods", lambda: len(_ready_pods(cluster)) == number)
+
+
+def _ready_pods(cluster: Cluster) -> set[str]:
+    items = cluster.get("pods", "--selector=app=web")["items"]
+    return {
+        item["metadata"]["name"]
+        for item in items
+        if "deletionTimestamp" not in item["metadata"]
+        and all(status["ready"] for status in item["status"].get("containerStatuses") or [{"ready": False}])
+    }
