@@ -23,11 +23,6 @@ class Meter:
         self._left = limit
         self._spend = spend
 
-    @property
-    def left(self) -> int:
-        """Steps that may still be taken."""
-        return self._left
-
     def spend(self, steps: int) -> None:
         """Take steps. Raises `MaaPolicyError` `maa-limit`: there are no more."""
         self._left -= steps

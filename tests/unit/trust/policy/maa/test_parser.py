@@ -26,7 +26,7 @@ def refusal(text: str) -> MaaSyntaxError:
     return refused.value
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(policies())
 def test_what_is_printed_parses_to_the_same_tree(policy: Policy) -> None:
     again = parse_policy(print_policy(policy))
@@ -44,7 +44,7 @@ def test_garbage_is_refused_with_a_place_inside_it(text: str) -> None:
     assert 1 <= refused.place.column <= len(lines[refused.place.line - 1]) + 1
 
 
-@settings(max_examples=50)
+@settings(max_examples=15)
 @given(policies(), st.data())
 def test_a_cut_policy_is_refused_or_a_policy(policy: Policy, data: Any) -> None:
     text = print_policy(policy)
