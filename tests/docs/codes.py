@@ -94,7 +94,8 @@ def _carried(node: ast.AST, path: Path, raisers: Raisers) -> Iterator[tuple[str,
     if name in _FIELDS and len(node.args) > 1:
         yield "Denied", node.args[1]
     keyword = next((one.value for one in node.keywords if one.arg == "code"), None)
-    known = (0, name) if name in _CARRIERS else raisers.get((path, name), raisers.get((None, name)))
+    carries = name in _CARRIERS or _is_finding(name, path)
+    known = (0, name) if carries else raisers.get((path, name), raisers.get((None, name)))
     place, family = known if known is not None else (None, "")
     if keyword is not None and place is not None:
         yield family, keyword
@@ -102,6 +103,11 @@ def _carried(node: ast.AST, path: Path, raisers: Raisers) -> Iterator[tuple[str,
         yield "", node.args[0]  # of `super()`: an error with a code of its own
     elif place is not None and len(node.args) > place:
         yield family, node.args[place]
+
+
+def _is_finding(name: str, path: Path) -> bool:
+    """Of a node's detection, which carries a code; the doctor's findings have names of their own."""
+    return name == "Finding" and path.parent.name == "detection"
 
 
 def _names_a_code(value: ast.expr) -> bool:

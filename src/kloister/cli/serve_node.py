@@ -40,6 +40,10 @@ def node(
             help="With --simulate: the control socket of `kloister serve platform`, which builds the enclaves.",
         ),
     ] = None,
+    aesm: Annotated[
+        Path, typer.Option(metavar="SOCKET", help="Intel's aesmd, which makes the quotes of real SGX.")
+    ] = Path("/var/run/aesmd/aesm.socket"),
+    root: Annotated[Path, typer.Option(metavar="DIR", help="Where the host's /dev, /proc and /sys are.")] = Path("/"),
     listen: Annotated[
         str, typer.Option(envvar="KLOISTER_NODE_LISTEN", help="HOST:PORT of metrics and health.")
     ] = "127.0.0.1:9808",
@@ -74,6 +78,8 @@ def node(
             run=run.absolute(),
             quotes=quotes and quotes.absolute(),
             platform=platform and platform.absolute(),
+            aesm=aesm.absolute(),
+            root=root.absolute(),
             listen=listen,
             node=node_name,
             places=places,

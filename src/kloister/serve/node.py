@@ -6,7 +6,8 @@ import asyncio
 import logging
 import platform as machine
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,22 @@ from prometheus_client import CollectorRegistry
 
 from kloister.errors import Denied, Misconfigured
 from kloister.kubernetes import logs
-from kloister.kubernetes.node.agent import Agent, Parts
+from kloister.kubernetes.node.agent import NO_QUOTES, Agent, Parts
 from kloister.kubernetes.node.allocations.book import Allocations
 from kloister.kubernetes.node.allocations.watching import Watch
 from kloister.kubernetes.node.detection import NodeFacts, detect, simulated
 from kloister.kubernetes.node.epc import parse_sizes
 from kloister.kubernetes.node.plugin.service import DevicePlugin, Settings
+from kloister.kubernetes.node.quotes import (
+    ForwardBackend,
+    QuoteBackend,
+    QuoteMetrics,
+    QuoteServer,
+    QuoteSettings,
+    Readiness,
+    SimulatedBackend,
+)
+from kloister.kubernetes.node.report import Reporter
 from kloister.services.broker.listeners import bind_tcp
 from kloister.tee.simulated.client import PlatformClient
 
@@ -37,7 +48,9 @@ class Options:
         kubelet: the kubelet's folder.
         run: the agent's folder, on a tmpfs, under the same path on the host: containers get parts of it mounted.
         quotes: the quote socket's folder; None: `quotes` in `run`.
-        platform: control socket of the simulated platform; None: nobody builds enclaves.
+        platform: control socket of the simulated platform; None: nobody builds enclaves or makes quotes.
+        aesm: socket of Intel's aesmd, which makes the quotes of real SGX.
+        root: where the host's files are: /dev, and /proc and /sys.
         listen: HOST:PORT of health and metrics.
         node: name of the Node object whose ConfidentialNode is written; empty: none is.
         places: containers that may have the device nodes at once.
@@ -48,6 +61,8 @@ class Options:
     run: Path
     quotes: Path | None
     platform: Path | None
+    aesm: Path
+    root: Path
     listen: str
     node: str
     places: int
@@ -61,7 +76,7 @@ def run(options: Options) -> None:
             `socket-path`, `cluster-unknown`.
     """
     logs.configure()
-    facts = _facts(options.simulate)
+    facts = _facts(options)
     quotes = options.quotes or options.run / "quotes"
     for folder, mode in ((options.run, _PRIVATE), (quotes, _OPEN)):
         _make(folder, mode)
@@ -69,8 +84,9 @@ def run(options: Options) -> None:
         asyncio.run(_run(options, facts, quotes, sock))
 
 
-def _facts(simulate: str) -> NodeFacts:
-    facts = simulated(parse_sizes(simulate), machine.release()) if simulate else detect()
+def _facts(options: Options) -> NodeFacts:
+    simulate = options.simulate
+    facts = simulated(parse_sizes(simulate), machine.release()) if simulate else detect(options.root)
     for finding in facts.findings:
         _LOG.log(
             logging.WARNING if finding.remedy else logging.INFO,
@@ -101,14 +117,57 @@ async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.so
     allocations = Allocations(options.run / "allocations", platform) if facts.simulated else None
     watch = Watch(options.kubelet, allocations) if allocations is not None else None
     settings = Settings(options.kubelet, quotes, options.places)
-    plugin = DevicePlugin(settings, facts, allocations, partial(_healthy, facts, watch))
-    parts = Parts(facts, plugin, CollectorRegistry(), allocations, watch, name=options.node)
-    await Agent(parts, sock).run()
+    plugin = DevicePlugin(settings, facts, allocations, partial(_healthy, options.root, facts, watch))
+    registry = CollectorRegistry()
+    server = _quotes(options, facts, quotes, registry)
+    async with _reporting(options.node) as reporter:
+        parts = Parts(
+            facts=facts,
+            plugin=plugin,
+            registry=registry,
+            allocations=allocations,
+            watch=watch,
+            quotes=server.serve if server is not None else None,
+            readiness=partial(_readiness, server),
+            name=options.node,
+            reporter=reporter,
+        )
+        await Agent(parts, sock).run()
 
 
-def _healthy(facts: NodeFacts, watch: Watch | None) -> bool:
+def _quotes(options: Options, facts: NodeFacts, folder: Path, registry: CollectorRegistry) -> QuoteServer | None:
+    backend: QuoteBackend
+    if not facts.simulated:
+        backend = ForwardBackend(options.aesm)
+    elif options.platform is not None:
+        backend = SimulatedBackend(options.platform)
+    else:
+        return None
+    return QuoteServer(QuoteSettings(folder / "aesm.socket"), backend, QuoteMetrics(registry))
+
+
+def _readiness(server: QuoteServer | None) -> Readiness:
+    return NO_QUOTES if server is None else server.readiness
+
+
+@asynccontextmanager
+async def _reporting(name: str) -> AsyncIterator[Reporter | None]:
+    """Where reports of node `name` go: to the API server, or nowhere without a name."""
+    if not name:
+        yield None
+        return
+    from kloister.kubernetes.cluster import Cluster  # noqa: PLC0415 -- takes 20 MB, which a node outside of clusters saves
+
+    cluster = Cluster()
+    try:
+        yield cluster.write_report
+    finally:
+        await cluster.close()
+
+
+def _healthy(root: Path, facts: NodeFacts, watch: Watch | None) -> bool:
     """Whether the device nodes are there, and the platform that builds the enclaves of a simulated one answers."""
-    present = all(Path(device.host).exists() for device in facts.devices)
+    present = all((root / device.host.lstrip("/")).exists() for device in facts.devices)
     return present and (watch is None or watch.platform_error is None)
 
 

@@ -10,18 +10,21 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from kloister import clock
-from kloister.errors import KloisterError
+from kloister.errors import KloisterError, Misconfigured
 from kloister.kubernetes.node import metrics
 from kloister.kubernetes.node.allocations.book import Allocations
 from kloister.kubernetes.node.allocations.watching import Watch
 from kloister.kubernetes.node.detection import NodeFacts
 from kloister.kubernetes.node.interface import Interface, Page
 from kloister.kubernetes.node.plugin.service import DevicePlugin
-from kloister.kubernetes.node.report import QuoteState, Reporter, report
+from kloister.kubernetes.node.quotes import Readiness
+from kloister.kubernetes.node.report import Reporter, report
 
 _LOG = logging.getLogger("kloister.node")
 _LOOK = 2.0  # seconds between two looks at whether something new is to be reported
 _AGAIN = 60.0  # seconds after which it is reported again; the controller takes a node for lost after five minutes
+
+NO_QUOTES = Readiness.of(Misconfigured("quotes-off", "Nobody makes quotes on this node.", "Name a platform."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ class Parts:
         registry: figures of all parts.
         allocations: what containers hold; None on a node with real SGX.
         watch: looks after them.
-        quotes: serves quotes until cancelled; None where nobody does here.
-        quote_state: whether a quote can be had now.
+        quotes: serves quotes until cancelled; None where nobody makes any.
+        readiness: whether a quote can be had now.
         name: the node's, for its reports.
         reporter: where reports go; None for nowhere.
     """
@@ -46,7 +49,7 @@ class Parts:
     allocations: Allocations | None = None
     watch: Watch | None = None
     quotes: Callable[[], Awaitable[None]] | None = None
-    quote_state: Callable[[], QuoteState] = lambda: QuoteState(ready=False, reason="quotes-off")
+    readiness: Callable[[], Readiness] = lambda: NO_QUOTES
     name: str = ""
     reporter: Reporter | None = None
 
@@ -107,7 +110,7 @@ class Agent:
         written, at, code = None, 0.0, ""
         while True:
             now = clock.monotonic()
-            current = parts.plugin.adopted, parts.quote_state()
+            current = parts.plugin.adopted, parts.readiness()
             if current != written or now - at >= _AGAIN:
                 try:
                     await reporter(report(parts.name, parts.facts, *current, clock.now()))
@@ -133,9 +136,9 @@ class Agent:
         error = self._parts.watch.platform_error if self._parts.watch else None
         if error is not None:
             lines.append(f"{error.text} [{error.code}]")
-        state = self._parts.quote_state()
+        state = self._parts.readiness()
         if self._parts.quotes is not None and not state.ready:
-            lines.append(f"no quotes [{state.reason}]")
+            lines.append(f"{state.text} [{state.code}]")
         return Page(503 if lines else 200, "".join(f"{line}\n" for line in lines or ["ok"]).encode())
 
 

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from kloister.kubernetes.node.detection import NodeFacts
+from kloister.kubernetes.node.quotes import Readiness
 from kloister.kubernetes.resources import ConfidentialNode, Section
 
 Reporter = Callable[[ConfidentialNode], Awaitable[None]]
 """Writes the node's resource. Raises `KloisterError`; it is tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class QuoteState:
-    """Whether this node gives quotes; `reason` is the code of why not, empty where it does."""
-
-    ready: bool
-    reason: str = ""
-
-
-def report(name: str, facts: NodeFacts, adopted: Iterable[str], quotes: QuoteState, seen: datetime) -> ConfidentialNode:
+def report(name: str, facts: NodeFacts, adopted: Iterable[str], quotes: Readiness, seen: datetime) -> ConfidentialNode:
     """The resource of node `name`; EPC of a section whose NUMA node nobody tells counts as the first one's."""
     return ConfidentialNode(
         name=name,
@@ -33,5 +25,5 @@ def report(name: str, facts: NodeFacts, adopted: Iterable[str], quotes: QuoteSta
         tees=tuple(guest.kind for guest in facts.guests),
         adopted=", ".join(sorted(adopted)),
         quotes=quotes.ready,
-        reason=quotes.reason,
+        reason=quotes.code,
     )
