@@ -9,13 +9,15 @@ from typing import Any, Self
 
 from kloister import clock
 from kloister.cli.console import say
-from kloister.errors import Malformed
+from kloister.errors import Malformed, Misconfigured
+from kloister.formats.tokens import JwkSet
 from kloister.services.appraisal import parse_policy
 from kloister.services.appraisal.recognise import MAX_SIZE as MAX_EVIDENCE
-from kloister.services.collateral.bundle import Bundle, collateral_document, is_bundle
+from kloister.services.appraisal.recognise import identify, unwrap
+from kloister.services.collateral.bundle import Bundle, Vouching, collateral_document, is_bundle, read_document
 from kloister.services.collateral.model import instant
 from kloister.trust.policy.appraisal import AppraisalPolicy
-from kloister.trust.verifier import Collateral
+from kloister.trust.verifier import Collateral, SnpEndorsement
 
 DEFAULT_POLICY = '{"simulated": "allow"}'  # whoever names a simulator's root admits it; none is there by default
 
@@ -26,13 +28,13 @@ class Case:
 
     Attributes:
         evidence: in whatever form.
-        collateral: a bundle's own.
+        vouching: a bundle's own: collateral, an endorsement or keys.
         policy: its text; None: only whether it is genuine.
         at: the time of judgement.
     """
 
     evidence: bytes = field(repr=False)
-    collateral: Collateral | None = field(default=None, repr=False)
+    vouching: Vouching | None = field(default=None, repr=False)
     policy: str | None
     at: datetime
 
@@ -50,8 +52,8 @@ class Case:
             f"This is a bundle: judged at {'the given time' if at else 'its own time'} {instant(at or bundle.at)}"
             f" by {'no policy' if chosen is None else 'its own policy' if policy is None else 'the given policy'}."
         )
-        documents = Collateral.from_json(bundle.collateral)
-        return cls(evidence=bundle.evidence, collateral=documents, policy=chosen, at=at or bundle.at)
+        vouching = read_document(bundle.collateral)
+        return cls(evidence=bundle.evidence, vouching=vouching, policy=chosen, at=at or bundle.at)
 
     def parsed_policy(self, path: Path | None) -> AppraisalPolicy | None:
         """The policy; an error in one that was given names its file."""
@@ -64,12 +66,35 @@ class Case:
         with read_from(path, "It is one object in JSON or YAML; the default is {}."):
             return parse_policy(self.policy.encode())
 
-    def write(self, path: Path | None, collateral: Collateral) -> None:
-        """Write the bundle that judges the same again, if it is wanted."""
+    @property
+    def collateral(self) -> Collateral | None:
+        """A bundle's own, of a quote."""
+        return self.vouching if isinstance(self.vouching, Collateral) else None
+
+    @property
+    def endorsement(self) -> SnpEndorsement | None:
+        """A bundle's own, of an SNP report; else what came with the report."""
+        if isinstance(self.vouching, SnpEndorsement):
+            return self.vouching
+        return unwrap(*identify(self.evidence)).endorsement
+
+    @property
+    def keys(self) -> JwkSet | None:
+        """A bundle's own, of a token."""
+        return self.vouching if isinstance(self.vouching, JwkSet) else None
+
+    def write(self, path: Path | None, vouching: Vouching | None) -> None:
+        """Write the bundle that judges the same again, if it is wanted and there is something that vouches."""
         from kloister import files
 
         if path is None:
             return
-        documents = collateral_document(collateral)
+        if vouching is None:
+            raise Misconfigured(
+                "evidence-bundle-incomplete",
+                "Nothing is there that vouches for this evidence, so a bundle would never verify.",
+                "Give the keys of the token's issuer (--jwks), or the certificates of the report's key.",
+            )
+        documents = collateral_document(vouching)
         bundle = Bundle(evidence=self.evidence, collateral=documents, policy=self.policy, at=self.at)
         files.replace(path, bundle.build(), mode=None)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from kloister.errors import Malformed
-from kloister.services.appraisal.recognise import SNP_KINDS, identify
 from kloister.trust.verifier import SnpEndorsement
 
 _MAX_FILE = 1024 * 1024  # bytes of a file of certificates or of a revocation list; real ones have some kilobytes
@@ -25,14 +24,6 @@ CrlOption = Annotated[
     Path | None,
     typer.Option("--crl", metavar="FILE", help="Of an SNP report: the ARK's revocation list, DER or PEM."),
 ]
-
-
-def is_snp(data: bytes) -> bool:
-    """Whether evidence is an SNP report or a blob that holds one."""
-    try:
-        return identify(data)[0] in SNP_KINDS
-    except Malformed:
-        return False  # the verification says why
 
 
 def read_endorsement(vek: Path | None, chain: Path | None, crl: Path | None) -> SnpEndorsement | None:

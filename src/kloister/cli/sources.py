@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from kloister.cli.console import say
 from kloister.cli.words import options
 from kloister.errors import KloisterError
 from kloister.formats.snp import HclBlob, SnpReport
+from kloister.formats.tokens import JwkSet
+from kloister.services.appraisal.batch import Provider
 from kloister.services.appraisal.recognise import Kind, identify, unwrap
 from kloister.services.collateral.kds import ProvidedEndorsement
 from kloister.services.collateral.model import Held, Update, Wanted, instant
@@ -34,7 +37,9 @@ SourceOption = Annotated[
 ]
 SourceCaOption = Annotated[
     Path | None,
-    typer.Option("--source-ca", envvar=CA, metavar="FILE", help="CA of the sources' TLS [default: the machine's]."),
+    typer.Option(
+        "--source-ca", envvar=CA, metavar="FILE", help="CA of the TLS of sources and issuers [default: the machine's]."
+    ),
 ]
 CacheOption = Annotated[
     Path | None,
@@ -103,10 +108,23 @@ class Choice:
         """What vouches for an SNP report, or an Azure blob with one. Raises as `AmdSource.endorsement`."""
         from kloister.serve.collateral import open_amd_source
 
-        kind, data = identify(evidence)
-        report = HclBlob.parse(data).report if kind is Kind.AZURE_HCL else data
+        found = unwrap(*identify(evidence))
+        report = HclBlob.parse(found.data).report if found.inner is Kind.AZURE_HCL else found.data
         source = open_amd_source(self.settings(), roots, offline=self.offline)
         return source.endorsement(SnpReport.parse(report))
+
+    def provider(self) -> Callable[[Sequence[Root | AmdRoot]], Provider]:
+        """What makes, in any process, the collateral of a batch."""
+        from kloister.serve.provider import open_provider
+
+        settings = self.settings()
+        return partial(open_provider, settings, settings.update, self.number, offline=self.offline)
+
+    def fetch_keys(self, issuer: str, token: bytes) -> JwkSet | None:
+        """The keys of a token's issuer; None where nothing may be fetched. Raises as `issuer.fetch_keys`."""
+        from kloister.serve.collateral import open_issuer
+
+        return None if self.offline else open_issuer(self.settings(), issuer, token)
 
 
 def _first(held: Held) -> str:

@@ -4,53 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+
+import typer
 
 from kloister import clock
 from kloister.cli.broker import standard_input
 from kloister.cli.console import say
+from kloister.cli.sources import Choice
+from kloister.cli.verify_inputs import MAX_ROOT, Inputs, read
+from kloister.cli.verify_text import Manner
+from kloister.formats.tokens.jwk import MAX_SIZE as MAX_KEYS
 from kloister.services.appraisal.batch import Row, Setup, Summary, judge_all
-from kloister.services.appraisal.batch_items import items
+from kloister.services.appraisal.batch_items import count, items
 from kloister.services.appraisal.inputs import MAX_COLLATERAL
 from kloister.trust.policy.appraisal import MAX_SIZE as MAX_POLICY
 
-_MAX_ROOT = 64 * 1024  # bytes of a certificate file
+_NOT_OF_MANY = {"--bundle-out": "bundle_out", "--image": "image", "--vek": "vek", "--chain": "chain", "--crl": "crl"}
+_QUESTIONS = ("other_collateral", "other_times", "other_updates", "other_evaluations")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchFiles:
-    """The options of `kloister verify` that hold for all of a batch."""
-
-    roots: Sequence[Path]
-    policy: Path | None
-    collateral: Path | None
-    proof_only: bool
-    at: datetime | None
-    show_identifiers: bool
-    as_json: bool
-
-    def setup(self, read: Callable[[Path, int, str], bytes]) -> Setup:
-        """The files read; `read` takes a path, a limit in bytes, and what it is for errors."""
-        return Setup(
-            roots=tuple(read(each, _MAX_ROOT, "root") for each in self.roots),
-            policy=None if self.policy is None else read(self.policy, MAX_POLICY, "appraisal-policy"),
-            collateral=None if self.collateral is None else read(self.collateral, MAX_COLLATERAL, "collateral"),
-            proof_only=self.proof_only,
-            at=self.at or clock.now(),
-            show_identifiers=self.show_identifiers,
-            as_json=self.as_json,
-        )
-
-
-def run_batch(paths: Sequence[str], setup: Setup, jobs: int | None) -> bool:
+def run_batch(paths: Sequence[str], inputs: Inputs, choice: Choice, manner: Manner, jobs: int | None) -> bool:
     """Judge everything under the paths; whether all of it was accepted. Rows on stdout, sums on stderr."""
+    setup = _setup(inputs, choice, manner)
     summary = Summary()
     found = items(paths, standard_input() if "-" in paths else None)
     rows = judge_all(found, setup, jobs or os.cpu_count() or 1)
-    for row in _watched(rows):
+    for row in _watched(rows, paths):
         summary.add(row)
         print(row.text if setup.as_json else _line(row))
     for line in summary.lines():
@@ -58,22 +38,42 @@ def run_batch(paths: Sequence[str], setup: Setup, jobs: int | None) -> bool:
     return summary.total > 0 and summary.accepted == summary.total
 
 
+def _setup(inputs: Inputs, choice: Choice, manner: Manner) -> Setup:
+    for option, name in _NOT_OF_MANY.items():
+        if getattr(inputs, name) is not None:
+            raise typer.BadParameter(f"{option} is for one piece of evidence, not for --batch.")
+    if manner.explain or any(getattr(inputs, name) for name in _QUESTIONS):
+        raise typer.BadParameter("--explain and --what-if-... are for one piece of evidence, not for --batch.")
+    return Setup(
+        roots=tuple(read(each, MAX_ROOT, "root") for each in inputs.roots),
+        policy=None if inputs.policy is None else read(inputs.policy, MAX_POLICY, "appraisal-policy"),
+        collateral=None if inputs.collateral is None else read(inputs.collateral, MAX_COLLATERAL, "collateral"),
+        proof_only=inputs.proof_only,
+        at=inputs.at or clock.now(),
+        show_identifiers=manner.show_identifiers,
+        as_json=manner.as_json,
+        keys=None if inputs.jwks is None else read(inputs.jwks, MAX_KEYS, "jwks"),
+        issuer=inputs.issuer,
+        provider=None if inputs.collateral else choice.provider(),
+    )
+
+
 def _line(row: Row) -> str:
     words = ["accept" if row.accepted else "reject", row.tee or "-", row.platform or "-", row.status or "-", row.source]
     return "  ".join([*words, *([f"[{row.reason}]"] if row.reason else [])])
 
 
-def _watched(rows: Iterable[Row]) -> Iterator[Row]:
-    """The same rows, with a bar on a terminal; how many there are is not known before the end."""
+def _watched(rows: Iterable[Row], paths: Sequence[str]) -> Iterator[Row]:
+    """The same rows, with a bar on a terminal; how many there will be is counted first, but for standard input."""
     if not sys.stderr.isatty():
         yield from rows
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.completed} judged"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("judged"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("", total=count(paths))
         for row in rows:
             bar.advance(task)
             yield row

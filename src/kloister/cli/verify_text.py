@@ -54,6 +54,8 @@ def show(rows: Sequence[Row], manner: Manner, more: Mapping[str, Any] = MappingP
         document = appraisal.as_json(show_identifiers=manner.show_identifiers)
         if manner.explain:
             document["explain"] = explanation.as_json() if explanation else None
+            if appraisal.unverified is not None:
+                document["unverified_claims"] = _unverified(appraisal, manner)
         if rows[1:]:
             document["what_if"] = [row.as_json() for row in rows]
         print_json(document | dict(more))
@@ -61,8 +63,16 @@ def show(rows: Sequence[Row], manner: Manner, more: Mapping[str, Any] = MappingP
     print_appraisal(appraisal, proof_only=manner.proof_only, show_identifiers=manner.show_identifiers)
     if explanation:
         print_explanation(explanation)
+    if manner.explain and appraisal.unverified is not None:
+        print("UNVERIFIED: this is what the token claims; anybody may have written it.")
+        print_json(_unverified(appraisal, manner))
     if rows[1:]:
         print_rows(rows)
+
+
+def _unverified(appraisal: Appraisal, manner: Manner) -> dict[str, Any]:
+    claims = dict(appraisal.unverified or {})
+    return claims if manner.show_identifiers else identifiers.hide(claims)
 
 
 def print_appraisal(appraisal: Appraisal, *, proof_only: bool, show_identifiers: bool = False) -> None:
@@ -103,6 +113,8 @@ def _lines(appraisal: Appraisal) -> list[tuple[str, str]]:
         ("vmpl", str(claims["vmpl"]) if "vmpl" in claims else None),
         ("chip id", claims.get("chip_id")),
         ("debug", "yes" if claims.get("debug") else None),
+        ("issuer", appraisal.issuer),
+        ("valid until", f"{appraisal.expires:%Y-%m-%d %H:%M:%S}" if appraisal.issuer and appraisal.expires else None),
         ("simulated", "yes" if appraisal.simulated else None),
     ]
     return [(name, str(value)) for name, value in lines if value]

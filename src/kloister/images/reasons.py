@@ -14,6 +14,10 @@ _PYTHON = "Install Kloister and its dependencies anew, with the distribution's P
 _HELP = "See the command's --help."
 
 REASONS: Mapping[str, Reason] = MappingProxyType({
+    # a converted image measured again
+    "image-changed": Reason(
+        "A converted image no longer holds what its enclave measures.", "Convert it again; somebody changed it since."
+    ),
     # names of images and their places
     "reference-transport": Reason("This is not an image on this machine.", _NAME),
     "reference-path": Reason("The reference names no file or directory.", _NAME),

@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from kloister import clock, entropy
 from kloister.errors import Misconfigured
+from kloister.formats.tokens import JwkSet
+from kloister.services.appraisal.issuer import endpoint_of, fetch_keys
 from kloister.services.collateral import CachedSource, Clock, Freshness
 from kloister.services.collateral.backoff import Backoff
 from kloister.services.collateral.dialects import Source
@@ -37,6 +39,12 @@ def open_source(settings: Settings, roots: Sequence[Root], *, offline: bool = Fa
 def open_amd_source(settings: Settings, roots: Sequence[AmdRoot], *, offline: bool = False) -> AmdSource:
     """The same for SNP reports, by AMD's service. Raises `Misconfigured`: `source-ca`."""
     return AmdSource(_cache(settings, settings.kds, offline=offline), roots)
+
+
+def open_issuer(settings: Settings, issuer: str, token: bytes) -> JwkSet:
+    """The keys of a token's issuer, whom the operator named. Raises as `fetch_keys`, and `source-ca`."""
+    transport = HttpTransport(frozenset({endpoint_of(issuer)}), _tls(settings), clock.monotonic)
+    return fetch_keys(issuer, token, transport, clock.monotonic() + settings.timeout)
 
 
 def _cache(settings: Settings, sources: Sequence[Source], *, offline: bool) -> Cache:

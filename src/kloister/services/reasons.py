@@ -26,6 +26,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "Give the VCEK or VLEK with --vek FILE and its issuers with --chain FILE.",
     ),
     "evidence-not-supported": Reason("This kind of evidence is not verified by this version.", _QUOTE),
+    "image-measurement": Reason(
+        "The evidence is of another enclave than the image that was named.",
+        "Name the image that runs there; one that was converted again is another enclave.",
+    ),
     "token-keys-missing": Reason(
         "Without its issuer's keys a token cannot be verified.",
         "If you trust the issuer, give its keys (--jwks FILE) or have them fetched (--issuer URL).",
@@ -87,6 +91,9 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "evidence-bundle-size": Reason("A bundle of evidence has more bytes than are read.", _BUNDLE),
     "evidence-bundle-json": Reason("The bundle is no strict JSON.", _BUNDLE),
     "evidence-bundle-format": Reason("The file is no bundle of evidence.", _BUNDLE),
+    "evidence-bundle-incomplete": Reason(
+        "Nothing is there that vouches for the evidence, so a bundle would never verify.", "Give it, then write it."
+    ),
     "evidence-bundle-hash": Reason("The bundle was changed or damaged after it was written.", _BUNDLE),
     "item-key": Reason("An item of collateral does not say what it is.", _PACK),
     "item-field": Reason("A part of an item of collateral is missing or not of its kind.", _PACK),

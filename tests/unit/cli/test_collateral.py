@@ -106,6 +106,55 @@ def test_baselines_and_numbers(desk: Desk) -> None:
     assert code(desk.verify(*desk.source, "--evaluation-number", "1", "--json")) == "collateral-retired"
 
 
+def test_what_it_would_be_by_other_baselines_is_fetched(desk: Desk) -> None:
+    options = ["--what-if-update", "early", "--what-if-evaluation", str(EVALUATION_NUMBER + 1)]
+    done = desk.verify(*desk.source, *options, "--what-if-evaluation", "1", "--json")
+    assert done.code == 0
+    rows = [(row["collateral"], row["tcb_status"], row["reason"]) for row in done.json["what_if"]]
+    assert rows == [
+        ("given", "UpToDate", None),
+        ("early", "OutOfDate", "tcb-not-accepted"),
+        (f"evaluation {EVALUATION_NUMBER + 1}", "OutOfDate", "tcb-not-accepted"),
+        ("evaluation 1", None, "collateral-retired"),
+    ]
+    said = desk.verify("--offline", "--what-if-update", "early", "--what-if-update", "standard")
+    assert said.code == 0
+    assert f"Is OutOfDate with evaluation {EVALUATION_NUMBER + 1} already." in said.out
+    assert "collateral-not-held" in desk.verify("--offline", "--what-if-evaluation", "9").out
+
+
+def _many(desk: Desk, *names: str) -> list[str]:
+    (desk.folder / "many").mkdir()
+    for name in names:
+        (desk.folder / "many" / name).write_bytes((desk.folder / "quote.bin").read_bytes())
+    return ["--batch", desk.path("many"), *desk.roots, "--json"]
+
+
+def test_a_batch_fetches_once_for_all_of_a_platform(desk: Desk) -> None:
+    many = _many(desk, *(f"{number}.bin" for number in range(150)))
+    done = kloister("verify", *many, *desk.source, "--cache", desk.path("cache"), "--jobs", "1")
+    assert (done.code, len(done.out.splitlines())) == (0, 150)
+    assert len(desk.server.asked) == 4
+    assert kloister("verify", *many, "--offline", "--cache", desk.path("cache"), "--jobs", "1").code == 0
+    alone = kloister("verify", *many, "--offline", "--cache", desk.path("none"), "--jobs", "1")
+    assert {json.loads(line)["reason"]["code"] for line in alone.out.splitlines()} == {"collateral-not-held"}
+    assert len(desk.server.asked) == 4
+
+
+def test_the_processes_of_a_batch_fetch_once_together(desk: Desk) -> None:
+    many = _many(desk, *(f"{number}.bin" for number in range(200)))
+    done = kloister("verify", *many, *desk.source, "--cache", desk.path("cache"), "--jobs", "2")
+    assert (done.code, len(done.out.splitlines())) == (0, 200)
+    assert len(desk.server.asked) == 4
+
+
+def test_a_source_that_is_dead_is_asked_once_for_a_platform(desk: Desk) -> None:
+    many = _many(desk, "a.bin", "b.bin", "c.bin")
+    dead = ["--source", "pccs+https://127.0.0.1:1", "--fetch-timeout", "2", "--cache", desk.path("none")]
+    done = kloister("verify", *many, *dead, "--jobs", "1")
+    assert {json.loads(line)["reason"]["code"] for line in done.out.splitlines()} == {"collateral-unreachable"}
+
+
 def test_variables_stand_for_options(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KLOISTER_COLLATERAL_SOURCES", desk.source[1])
     monkeypatch.setenv("KLOISTER_COLLATERAL_CA", desk.source[3])

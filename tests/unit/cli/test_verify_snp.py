@@ -123,9 +123,24 @@ def test_what_is_missing_is_said(bench: Bench) -> None:
     assert result.exit_code == 1
     assert "collateral-not-held" in result.stderr
     assert bench.run(parts=("vek.der",)).exit_code == 2
-    assert bench.run("--bundle-out", bench.at("bundle")).exit_code == 2
+    assert bench.run("--what-if-update", "early").exit_code == 2
     large = bench.write("large", bytes(1024 * 1024 + 1))
     assert "file-size" in bench.run(parts=(large, "chain.pem")).stderr
+
+
+def test_a_bundle_holds_what_vouches_for_the_chip(bench: Bench) -> None:
+    crl = bench.write("good.crl", FORGE.crl())
+    assert bench.run("--crl", crl, "--bundle-out", bench.at("bundle")).exit_code == 0
+    alone = [bench.at("bundle"), "--root", bench.at("root.der"), "--offline", "--json"]
+    result = CliRunner().invoke(app, alone)
+    assert (result.exit_code, json.loads(result.stdout)["verdict"]) == (0, "accept")
+    assert CHIP.hex() not in result.stdout + result.stderr
+    assert CliRunner().invoke(app, alone[:1]).exit_code == 1  # under AMD's roots
+    document = json.loads((bench.folder / "bundle").read_text())
+    assert set(document["collateral"]) == {"vek", "chain", "crl"}
+    revoked = bench.write("bad.crl", FORGE.crl(2))
+    bundle = [*alone[:3], "--vek", bench.at("vek.der"), "--chain", bench.at("chain.pem"), "--crl", revoked, "--json"]
+    assert json.loads(CliRunner().invoke(app, bundle).stdout)["reason"]["code"] == "ask-revoked"  # options are stronger
 
 
 def test_amds_roots_are_the_default() -> None:

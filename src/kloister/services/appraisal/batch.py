@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import FileIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kloister.errors import KloisterError, Malformed, Unavailable
+from kloister.formats.snp import HclBlob
+from kloister.formats.tokens import JwkSet
 from kloister.formats.wire import load_json
 from kloister.services.appraisal.batch_items import MAX_LINE, Item
 from kloister.services.appraisal.inputs import (
@@ -23,9 +27,10 @@ from kloister.services.appraisal.inputs import (
     parse_policy,
     parse_time,
 )
-from kloister.services.appraisal.recognise import MAX_SIZE
+from kloister.services.appraisal.recognise import MAX_SIZE, SNP_KINDS, TOKEN_KINDS, Kind, identify, unwrap
 from kloister.services.appraisal.result import Appraisal
 from kloister.services.appraisal.service import OPERATOR_NAMED, appraise
+from kloister.services.appraisal.tokens import TokenKeys
 from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Collateral, Root, SnpEndorsement, VerifierCache
 
@@ -68,6 +73,10 @@ class Setup:
         at: the time of judgement, for items that have none of their own.
         show_identifiers: whether what names a machine is in the JSON.
         as_json: whether rows have their line of JSON.
+        keys: a set of keys (JWKS), for tokens.
+        issuer: who must have issued them.
+        provider: makes, in each process, what fetches for items that have nothing that vouches for them; None: they
+            are refused.
     """
 
     roots: tuple[bytes, ...] = field(default=(), repr=False)
@@ -77,6 +86,19 @@ class Setup:
     at: datetime
     show_identifiers: bool = False
     as_json: bool = True
+    keys: bytes | None = field(default=None, repr=False)
+    issuer: str | None = None
+    provider: Callable[[Sequence[Root | AmdRoot]], Provider] | None = None
+
+
+class Provider(Protocol):
+    """What vouches for evidence, held or fetched; each thing once, whoever asks."""
+
+    def collateral(self, quote: bytes) -> Collateral | None:
+        """For the platform of a quote, None: nobody is asked. Raises `Unavailable`, `Unverified`, `Malformed`."""
+
+    def endorsement(self, report: bytes) -> SnpEndorsement | None:
+        """For the chip of an SNP report, likewise."""
 
 
 def judge_all(items: Iterable[Item], setup: Setup, jobs: int) -> Iterator[Row]:
@@ -97,6 +119,7 @@ def judge_all(items: Iterable[Item], setup: Setup, jobs: int) -> Iterator[Row]:
             yield from worker.judge(chunk)
         return
     context = multiprocessing.get_context("forkserver")  # a fork of a program with threads may hang
+    context.set_forkserver_preload([__name__])  # loaded once and not by every worker
     with ProcessPoolExecutor(jobs, context, _start, (setup,)) as pool:
         waiting: deque[Future[list[Row]]] = deque()
         for chunk in chunks:
@@ -105,6 +128,30 @@ def judge_all(items: Iterable[Item], setup: Setup, jobs: int) -> Iterator[Row]:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+
+
+class _LineFile:
+    """Reads lines where they are; the file stays open for the next one."""
+
+    def __init__(self) -> None:
+        self._path = ""
+        self._file: FileIO | None = None
+
+    def read(self, item: Item) -> bytes:
+        """The item's line."""
+        if item.line is not None or item.span is None:
+            return item.line or b""
+        if self._file is None or item.path != self._path:
+            self.close()
+            self._path = item.path or ""
+            self._file = FileIO(self._path)
+        self._file.seek(item.span[0])
+        return self._file.read(item.span[1])
+
+    def close(self) -> None:
+        """Close the file, if one is open."""
+        if self._file is not None:
+            self._file.close()
 
 
 class _Worker:
@@ -117,14 +164,17 @@ class _Worker:
         self._cache = VerifierCache()
         self._given = None if setup.collateral is None else parse_collateral(setup.collateral)
         self._held: OrderedDict[str | bytes, Collateral] = OrderedDict()
+        self._keys = None if setup.keys is None else TokenKeys(JwkSet.parse(setup.keys), setup.issuer)
+        self._provider = None if setup.provider is None else setup.provider(self._roots)
 
     def judge(self, chunk: list[Item]) -> list[Row]:
         """A row per item."""
-        return [self._row(item) for item in chunk]
+        with closing(_LineFile()) as lines:
+            return [self._row(item, lines) for item in chunk]
 
-    def _row(self, item: Item) -> Row:
+    def _row(self, item: Item, lines: _LineFile) -> Row:
         try:
-            appraisal = self._appraise(item)
+            appraisal = self._appraise(item, lines)
         except KloisterError as error:
             appraisal = Appraisal(genuine=False, accepted=False, reason=error)
         except OSError as error:
@@ -139,12 +189,12 @@ class _Worker:
         reason = found.reason.code if found.reason else None
         return Row(source, found.accepted, found.genuine, found.tee, found.fmspc, found.tcb_status, reason, text)
 
-    def _appraise(self, item: Item) -> Appraisal:
+    def _appraise(self, item: Item, lines: _LineFile) -> Appraisal:
         if item.failed:
             raise _unreadable(item, item.failed)
         at, collateral = self._setup.at, self._given
-        if item.line is not None:
-            data, own, moment = _line(item.line)
+        if item.line is not None or item.span is not None:
+            data, own, moment = _line(lines.read(item))
             at = moment or at
             collateral = self._own(own) or collateral
         else:
@@ -154,7 +204,9 @@ class _Worker:
         if item.endorsement is not None:
             vek, chain = (_read(each, MAX_SIZE) for each in item.endorsement)
             vouched = SnpEndorsement(vek=vek, chain=chain)
-        return appraise(data, collateral, self._roots, at, self._policy, self._cache, vouched)
+        if self._provider is not None and collateral is None and vouched is None:
+            collateral, vouched = provided(data, self._provider)
+        return appraise(data, collateral, self._roots, at, self._policy, self._cache, vouched, self._keys)
 
     def _own(self, named: str | dict[str, Any] | None) -> Collateral | None:
         """An item's own collateral, by path or as an object; the last ones are kept."""
@@ -212,6 +264,20 @@ def _start(setup: Setup) -> None:
 
 def _judge(chunk: list[Item]) -> list[Row]:
     return _worker(chunk) if _worker is not None else []
+
+
+def provided(data: bytes, provider: Provider) -> tuple[Collateral | None, SnpEndorsement | None]:
+    """What vouches for evidence of any kind; a token needs neither. Raises as the provider does, and `unwrap`."""
+    kind, inner = identify(data)
+    if kind in TOKEN_KINDS:
+        return None, None
+    found = unwrap(kind, inner)
+    if found.inner not in SNP_KINDS:
+        return provider.collateral(found.data), None
+    if found.endorsement is not None:
+        return None, found.endorsement
+    report = HclBlob.parse(found.data).report if found.inner is Kind.AZURE_HCL else found.data
+    return None, provider.endorsement(report)
 
 
 def _policy(setup: Setup) -> AppraisalPolicy | None:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAX_LINE = 4 * 1024 * 1024  # bytes of one line: evidence of the largest size with its collateral beside it
+_BUFFER = 64 * 1024  # bytes read at once: several lines
 COLLATERAL = "collateral.json"  # in a directory: the collateral of the evidence beside it
 ENDORSEMENT = ("vek.der", "ask_ark.pem")  # the same of an SNP report: the certificates of its key
 _EVIDENCE = {".bin", ".dat", ".quote", ".report", ".hex", ".b64", ".base64", ".pem", ".der", ".crt", ".jwt"}
+_BLOCK = 1 << 20  # bytes read at a time to count lines
 _LINES = {".ndjson", ".jsonl"}
 _NOT_EVIDENCE = {"root.der", "vcek.der", "vlek.der", *ENDORSEMENT}
 
@@ -22,8 +24,9 @@ class Item:
 
     Attributes:
         source: its name for people, unique within a batch: a path, or path and line number.
-        path: the file with the evidence, None for a line.
-        line: the line, None for a file.
+        path: the file with the evidence or the line, None for a line that came through a pipe.
+        line: that line.
+        span: where in the file the line is, offset and size in bytes; None: the file is the evidence.
         collateral: the file with its collateral, None where the line or the batch has it.
         endorsement: of an SNP report: the files with its key's certificate and the chain.
         failed: what was wrong already in reading, for instance a line that is too long.
@@ -32,6 +35,7 @@ class Item:
     source: str
     path: str | None = None
     line: bytes | None = field(default=None, repr=False)
+    span: tuple[int, int] | None = None
     collateral: str | None = None
     endorsement: tuple[str, str] | None = None
     failed: str = ""
@@ -52,20 +56,48 @@ def items(paths: Sequence[str], standard_input: BinaryIO | None = None) -> Itera
             yield from _file(path)
 
 
+def count(paths: Sequence[str]) -> int | None:
+    """How many pieces `items` will give, for a progress bar: None where standard input is among them.
+
+    Lines are counted, not parsed, so that empty ones count too.
+    """
+    if "-" in paths:
+        return None
+    names = [name for path in paths for name in (_names(path) if Path(path).is_dir() else (path,))]
+    return sum(_count_lines(name) if Path(name).suffix.lower() in _LINES else 1 for name in names)
+
+
+def _count_lines(path: str) -> int:
+    lines, last = 0, b"\n"
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(_BLOCK):
+                lines, last = lines + block.count(b"\n"), block[-1:]
+    except OSError:
+        return 1  # its row says why
+    return lines + (last != b"\n")
+
+
 def _directory(top: str) -> Iterator[Item]:
+    for name in _names(top):
+        yield from _file(name)
+
+
+def _names(top: str) -> Iterator[str]:
+    """The files of a directory that are taken, in order."""
     for folder, folders, names in os.walk(top):
         folders.sort()
         for name in sorted(names):
             suffix = Path(name).suffix.lower()
             if suffix in _LINES or (suffix in _EVIDENCE and name not in _NOT_EVIDENCE):
-                yield from _file(str(Path(folder, name)))
+                yield str(Path(folder, name))
 
 
 def _file(path: str) -> Iterator[Item]:
     if Path(path).suffix.lower() in _LINES:
         try:
-            with Path(path).open("rb") as file:
-                yield from _lines(path, file)
+            with Path(path).open("rb", buffering=_BUFFER) as file:
+                yield from _lines(path, file, in_place=file.seekable())
         except OSError as error:
             yield Item(path, failed=error.strerror or "it cannot be read")
         return
@@ -79,14 +111,16 @@ def _file(path: str) -> Iterator[Item]:
     )
 
 
-def _lines(name: str, file: BinaryIO) -> Iterator[Item]:
-    number = 0
+def _lines(name: str, file: BinaryIO, *, in_place: bool = False) -> Iterator[Item]:
+    """The lines; with `in_place` only where they are, because workers read them faster than they travel."""
+    number = end = 0
     while line := file.readline(MAX_LINE + 1):
-        number += 1
+        number, start, end = number + 1, end, end + len(line)
         source = f"{name}:{number}"
         if len(line) > MAX_LINE:
             while line and not line.endswith(b"\n"):
                 line = file.readline(MAX_LINE)
+                end += len(line)
             yield Item(source, failed=f"the line has more than {MAX_LINE} bytes")
         elif line.strip():
-            yield Item(source, line=line)
+            yield Item(source, path=name, span=(start, len(line))) if in_place else Item(source, line=line)

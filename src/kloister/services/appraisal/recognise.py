@@ -15,6 +15,7 @@ from kloister.formats.snp.hcl import MAGIC as HCL_MAGIC
 from kloister.formats.snp.report import VERSIONS as SNP_VERSIONS
 from kloister.formats.tokens.reading import Form
 from kloister.services.appraisal.envelopes import open_kbs, token_form
+from kloister.trust.verifier import SnpEndorsement
 from kloister.trust.verifier.binding import Binding, RatlsBinding
 
 MAX_SIZE = 1024 * 1024  # bytes: a quote of the largest size, in hexadecimal with line breaks, fits several times
@@ -42,6 +43,14 @@ class Kind(StrEnum):
     TOKEN = "token"  # noqa: S105 -- same
 
 
+class Vouched(StrEnum):
+    """By what a kind of evidence is judged."""
+
+    COLLATERAL = "collateral"  # Intel's documents
+    ENDORSEMENT = "endorsement"  # AMD's certificates
+    KEYS = "keys"  # an issuer's
+
+
 SNP_KINDS = frozenset({Kind.SNP_REPORT, Kind.AZURE_HCL})
 _TOKENS = {Form.MAA: Kind.MAA_TOKEN, Form.EAR: Kind.EAR_TOKEN, Form.OTHER: Kind.TOKEN}
 TOKEN_KINDS = frozenset(_TOKENS.values())
@@ -49,11 +58,21 @@ TOKEN_KINDS = frozenset(_TOKENS.values())
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """An untrusted quote or report, what it was found in, and what it must be bound to."""
+    """An untrusted quote or report, what it was found in, and what it must be bound to.
+
+    Attributes:
+        kind: what it was found in.
+        data: the quote, report or blob.
+        inner: what that is: `QUOTE`, `SNP_REPORT` or `AZURE_HCL`.
+        binding: what its report data must say.
+        endorsement: what came with it to vouch for the chip's key.
+    """
 
     kind: Kind
     data: bytes = field(repr=False)
+    inner: Kind = Kind.QUOTE
     binding: Binding | None = field(default=None, repr=False)
+    endorsement: SnpEndorsement | None = field(default=None, repr=False)
 
 
 def recognise(data: bytes) -> Evidence:
@@ -88,6 +107,14 @@ def identify(data: bytes) -> tuple[Kind, bytes]:
     return _binary(_decode(b"".join(data.split())))
 
 
+def vouched_by(kind: Kind, data: bytes) -> Vouched:
+    """What it takes to judge what `identify` found. Raises as `unwrap`."""
+    if kind in TOKEN_KINDS:
+        return Vouched.KEYS
+    inner = unwrap(kind, data).inner
+    return Vouched.ENDORSEMENT if inner in SNP_KINDS else Vouched.COLLATERAL
+
+
 def unwrap(kind: Kind, data: bytes) -> Evidence:
     """The quote inside what `identify` found.
 
@@ -98,10 +125,11 @@ def unwrap(kind: Kind, data: bytes) -> Evidence:
         raise Malformed("evidence-not-supported", "This is a token about evidence, which holds no quote.", _WANTED)
     if kind is Kind.RATLS_CERTIFICATE:
         certificate = RatlsCertificate.parse(data)
-        return Evidence(kind, certificate.evidence.quote, RatlsBinding(certificate))
+        return Evidence(kind, certificate.evidence.quote, binding=RatlsBinding(certificate))
     if kind is Kind.KBS_EVIDENCE:
-        return Evidence(kind, *open_kbs(data))
-    return Evidence(kind, data)
+        quote, binding = open_kbs(data)
+        return Evidence(kind, quote, binding=binding)
+    return Evidence(kind, data, kind)
 
 
 def _binary(data: bytes) -> tuple[Kind, bytes]:

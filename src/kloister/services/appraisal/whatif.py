@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from kloister.errors import Malformed
+from kloister.errors import KloisterError, Malformed
 from kloister.formats.dcap import QeIdentity, TcbInfo
 from kloister.formats.pki import Crl
 from kloister.services.appraisal.result import Appraisal
 from kloister.services.appraisal.service import appraise
+from kloister.services.appraisal.tokens import TokenKeys
 from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.verifier import AmdRoot, Collateral, Root, SnpEndorsement
 
@@ -83,24 +84,36 @@ class Question:
     roots: Sequence[Root | AmdRoot]
     policy: AppraisalPolicy | None
     endorsement: SnpEndorsement | None = None  # of an SNP report, which has no collateral
+    token_keys: TokenKeys | None = None  # of a token, which has none either
 
     def ask(self, collateral: Collateral | None, at: datetime) -> Appraisal:
         """The appraisal with this collateral at this time."""
-        return appraise(self.data, collateral, self.roots, at, self.policy, endorsement=self.endorsement)
+        return appraise(
+            self.data,
+            collateral,
+            self.roots,
+            at,
+            self.policy,
+            endorsement=self.endorsement,
+            token_keys=self.token_keys,
+        )
+
+
+Other = Collateral | KloisterError  # an error: this collateral could not be had
 
 
 def what_if(
     question: Question,
     given: Collateral | None,
     at: datetime,
-    others: Sequence[tuple[str, Collateral]] = (),
+    others: Sequence[tuple[str, Other]] = (),
     times: Sequence[datetime] = (),
 ) -> tuple[Row, ...]:
     """The first row is now; then every other collateral, at a time at which it is valid; then every other time.
 
     Args:
         question: the evidence, roots and policy.
-        given: the collateral of the first row; none for an SNP report.
+        given: the collateral of the first row; none for an SNP report or a token.
         at: its time, aware.
         others: names and collateral to try, for instance `early`, or of another evaluation number.
         times: instants to try, aware, with the given collateral and with every other.
@@ -108,14 +121,19 @@ def what_if(
     now = question.ask(given, at)
     first = Row(GIVEN, at, _number(given) if given else None, now, _expiry(now))
     rows = [first]
-    for name, collateral in others:
-        rows.append(_with_collateral(question, first, name, collateral))
+    known = [(name, other) for name, other in others if isinstance(other, Collateral)]
+    for name, other in others:
+        rows.append(
+            _with_collateral(question, first, name, other)
+            if isinstance(other, Collateral)
+            else _not_had(first, name, other)
+        )
     for time in times:
         if given is None:
             found = question.ask(None, time)
             rows.append(Row(GIVEN, time, None, found, found.reason.text if found.reason else ""))
             continue
-        for name, collateral in ((GIVEN, given), *others):
+        for name, collateral in ((GIVEN, given), *known):
             rows.append(_at_time(question, first, name, collateral, time))
     return tuple(rows)
 
@@ -129,10 +147,14 @@ def _with_collateral(question: Question, first: Row, name: str, collateral: Coll
     try:
         window = Window.of(collateral)
     except Malformed as error:
-        return Row(name, first.at, None, Appraisal(genuine=False, accepted=False, reason=error), error.text)
+        return _not_had(first, name, error)
     at = window.nearest(first.at)
     found = question.ask(collateral, at)
     return Row(name, at, window.evaluation_number, found, " ".join(_changes(first, found, window)))
+
+
+def _not_had(first: Row, name: str, error: KloisterError) -> Row:
+    return Row(name, first.at, None, Appraisal(genuine=False, accepted=False, reason=error), error.text)
 
 
 def _changes(first: Row, found: Appraisal, window: Window) -> Iterator[str]:

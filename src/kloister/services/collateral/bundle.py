@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any, Self
 
 from kloister.errors import Malformed, Misused
+from kloister.formats.tokens import JwkSet
 from kloister.formats.wire import canonical_json, load_json
 from kloister.services.collateral.model import instant, parse_instant
-from kloister.trust.verifier import Collateral
+from kloister.trust.verifier import Collateral, SnpEndorsement
 
 FORMAT = "kloister-evidence-bundle/1"
 MAX_SIZE = 24 * 1024 * 1024  # bytes; evidence of 1 MiB and collateral of 16 MiB at most
@@ -29,7 +30,8 @@ class Bundle:
 
     Attributes:
         evidence: as it was given, in whatever form.
-        collateral: the document that `--collateral` takes.
+        collateral: the document that `--collateral` takes; of an SNP report `{"vek", "chain", "crl"}` in base64; of a
+            token `{"jwks"}`, its issuer's keys.
         policy: the appraisal policy's text; None where only genuineness was asked for.
         at: the time of judgement.
     """
@@ -77,10 +79,36 @@ class Bundle:
         return canonical_json({**value, "sha256": _hash(value)})
 
 
-def collateral_document(collateral: Collateral) -> dict[str, Any]:
-    """The JSON object that `Collateral.from_json` reads."""
-    parts = {each.name: getattr(collateral, each.name) for each in fields(collateral) if each.init}
+Vouching = Collateral | SnpEndorsement | JwkSet
+_ENDORSEMENT, _KEYS = {"vek", "chain", "crl"}, {"jwks"}
+
+
+def collateral_document(vouching: Vouching) -> dict[str, Any]:
+    """The JSON object that `read_document` reads."""
+    if isinstance(vouching, JwkSet):
+        return {"jwks": vouching.as_json()}
+    parts = {each.name: getattr(vouching, each.name) for each in fields(vouching) if each.init}
+    if isinstance(vouching, SnpEndorsement):
+        return {name: part and base64.b64encode(part).decode("ascii") for name, part in parts.items()}
     return {name: part for name, part in parts.items() if part is not None}
+
+
+def read_document(value: dict[str, Any]) -> Vouching:
+    """What vouches for the evidence. Raises `Malformed`: `evidence-bundle-format`, `collateral-field`, `jwks-*`."""
+    if set(value) == _KEYS:
+        try:
+            return JwkSet.parse(canonical_json(value["jwks"]))
+        except (Misused, ValueError, RecursionError):
+            raise _unfit() from None
+    if set(value) != _ENDORSEMENT:
+        return Collateral.from_json(value)
+    if not all(isinstance(part, str) or (part is None and name == "crl") for name, part in value.items()):
+        raise _unfit()
+    try:
+        parts = {name: part and base64.b64decode(part, validate=True) for name, part in value.items()}
+    except (binascii.Error, ValueError):
+        raise _unfit() from None
+    return SnpEndorsement(**parts)
 
 
 def is_bundle(data: bytes) -> bool:

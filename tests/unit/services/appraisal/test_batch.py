@@ -14,7 +14,7 @@ import pytest
 from kloister.formats.dcap import TcbStatus
 from kloister.services.appraisal import batch_items
 from kloister.services.appraisal.batch import CHUNK, Row, Setup, Summary, judge_all
-from kloister.services.appraisal.batch_items import Item, items
+from kloister.services.appraisal.batch_items import Item, count, items
 from kloister.simulator.documents import TcbStage
 from tests.support.evidence import NOW, Forge, code_of
 from tests.support.paths import vectors
@@ -99,6 +99,16 @@ def test_without_collateral_an_item_is_rejected() -> None:
         "collateral-missing",
         "accepted",
     ]
+
+
+def test_pieces_are_counted_before_they_are_judged(tmp_path: Path) -> None:
+    for name in ("one.bin", "two.quote", "notes.txt", "vcek.der"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "three.ndjson").write_bytes(line() + line() + line().rstrip())
+    (tmp_path / "none.jsonl").write_bytes(b"")
+    paths = [str(tmp_path), str(tmp_path / "notes.txt"), str(tmp_path / "missing.ndjson")]
+    assert count(paths) == len(list(items(paths))) == 7
+    assert count([*paths, "-"]) is None
 
 
 def test_directories_are_walked_in_order_with_the_collateral_beside(tmp_path: Path) -> None:
