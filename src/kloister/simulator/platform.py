@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from kloister.errors import KloisterError, Misconfigured
+from kloister.errors import Denied, KloisterError, Misconfigured
 from kloister.formats.enclave.content import ContentEnclave
 from kloister.formats.enclave.manifest import Manifest
 from kloister.formats.enclave.measurement import gramine_runs
@@ -63,6 +63,11 @@ class SimulatedEnclave:
         """32 bytes."""
         return self.identity.secs.mrenclave
 
+    @property
+    def epc(self) -> int:
+        """Bytes of EPC that it holds, with its SECS."""
+        return self._machine.status()[self.id].epc_pages * PAGE_SIZE
+
     def target_info(self) -> bytes:
         """The 512 bytes that another enclave needs to make a report for this one."""
         return self._machine.target_info(self.id).build()
@@ -114,7 +119,9 @@ class SimulatedPlatform:
         pce = ProvisioningCertificationEnclave(self.machine, self._own(PCE), self.pki.sign_as_pck)
         self.qe = QuotingEnclave(self.machine, self._own(QE), pce, self.pki.pck_chain_pem())
 
-    def start(self, manifest: bytes, pal: bytes, sigstruct: bytes, *, debug: bool = False) -> SimulatedEnclave:
+    def start(
+        self, manifest: bytes, pal: bytes, sigstruct: bytes, *, debug: bool = False, epc: int | None = None
+    ) -> SimulatedEnclave:
         """Build the enclave of a Gramine manifest, as Gramine's loader would.
 
         Args:
@@ -122,15 +129,18 @@ class SimulatedPlatform:
             pal: the ELF file of the enclave's first instruction.
             sigstruct: 1808 bytes.
             debug: ask for ATTRIBUTES.DEBUG even where the manifest does not.
+            epc: bytes of EPC that it may take, with its SECS; None = what there is.
 
         Raises:
             Malformed: `manifest-*`, `elf-*`, `sigstruct-*`, `enclave-*`, `ecreate-*`.
             Unverified: what EINIT refuses.
+            Denied: `epc-over-request`.
             Unavailable: `epc-exhausted`.
         """
         wanted = Manifest.parse(manifest)
         runs = gramine_runs(manifest, pal, wanted.enclave_size, wanted.max_threads, wanted.edmm_enable)
         signed = Sigstruct.parse(sigstruct)
+        _require_within(epc, sum(run.count for run in runs) + 1)
         secs = _secs(wanted.enclave_size, signed, debug=debug or wanted.debug)
         return SimulatedEnclave(self, self._build(secs, runs, signed))
 
@@ -241,6 +251,17 @@ class SimulatedPlatform:
             self.machine.eremove(enclave)
             raise
         return enclave
+
+
+def _require_within(epc: int | None, pages: int) -> None:
+    """Refuse an enclave of more pages, its SECS among them, than were requested for it."""
+    wanted = pages * PAGE_SIZE
+    if epc is not None and wanted > epc:
+        raise Denied(
+            "epc-over-request",
+            f"The enclave takes {wanted} bytes of EPC; {epc} were requested for its container.",
+            f"Request at least that much (limits: sgx.intel.com/epc: {wanted}), or convert with a smaller enclave.",
+        )
 
 
 def _secs(size: int, sigstruct: Sigstruct, *, debug: bool) -> Secs:

@@ -27,6 +27,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "eextend-alignment": Reason("EEXTEND measures at multiples of 256 bytes.", _LOADER),
     "eextend-page": Reason("EEXTEND was given an offset where no page is.", _LOADER),
     "einit-done": Reason("The enclave has passed EINIT; nothing can be added or measured any more.", _LOADER),
+    "epc-over-request": Reason(
+        "The enclave takes more EPC than was requested for its container.",
+        "Request as much as the text says (limits: sgx.intel.com/epc), or convert with a smaller enclave.",
+    ),
     "epc-exhausted": Reason(
         "The enclave does not fit into what is free of the EPC.",
         "Stop another enclave, make this one smaller (--enclave-size), or set KLOISTER_PLATFORM_EPC (MiB) before `up`.",

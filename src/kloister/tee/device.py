@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from kloister.errors import Unavailable
 from kloister.formats.protocol import tee
-from kloister.formats.protocol.frames import TEE_LIMIT
+from kloister.formats.protocol.allocations import Attach
+from kloister.formats.protocol.frames import CONTROL_LIMIT, TEE_LIMIT
 from kloister.tee.simulated.framing import Reader, ask, close_all
 
 INHERITED = 3  # the descriptor at which an enclave's first process finds its processor
@@ -49,6 +51,21 @@ class Device:
             raise _gone() from None
         return cls(sock)
 
+    @classmethod
+    def attach(cls, path: str, request: Attach) -> tuple[Self, bytes]:
+        """The device of a container's first process, by its allocation's socket, and the MRENCLAVE that was built.
+
+        Raises:
+            Denied: what the platform refuses: `epc-over-request`, `allocation-attached`, `caller-*`, of EINIT.
+            Unavailable: `platform-gone`.
+        """
+        device = cls.connect(path)
+        try:
+            return device, tee.parse_answer(device.exchange(request.build(), CONTROL_LIMIT), "mrenclave")
+        except BaseException:
+            device.close()
+            raise
+
     def quote(self, report_data: bytes) -> bytes:
         """A quote over 64 bytes of report data."""
         return self._ask(tee.QuoteRequest(report_data), "quote")
@@ -76,13 +93,17 @@ class Device:
         self.close()
 
     def _ask(self, request: tee.Request, name: str) -> bytes:
-        ask(self._sock, request.build(), limit=TEE_LIMIT)
+        return tee.parse_answer(self.exchange(request.build()), name)
+
+    def exchange(self, request: Mapping[str, Any], limit: int = TEE_LIMIT) -> dict[str, Any]:
+        """The answer to any request; raises `Malformed` and `Unavailable` only."""
+        ask(self._sock, request, limit=limit)
         received = self._reader.receive()
         if received is None:
             raise _gone()
         message, passed = received
         close_all(passed)  # the platform sends none; what came is not ours to keep
-        return tee.parse_answer(message, name)
+        return message
 
 
 def _gone() -> Unavailable:

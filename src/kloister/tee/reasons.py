@@ -21,6 +21,20 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "caller-unknown": Reason(
         "The kernel does not say who sent the message.", "Linux 6.5 or newer says it; see `kloister doctor`."
     ),
+    "caller-not-first": Reason(
+        "The sender is not the first process of a container with processes of its own.",
+        "Start the image by its own entry point, without hostPID and without shareProcessNamespace.",
+    ),
+    "allocation-attached": Reason(
+        "A container holds this allocation's enclave already.",
+        "Let each container request its own (sgx.intel.com/epc); do not mount one's folder into another.",
+    ),
+    "allocation-exists": Reason("There is an allocation of this name already.", "Release it first."),
+    "allocation-unknown": Reason("There is no allocation of this name.", "Ask for `allocations`."),
+    "allocation-limit": Reason("The node has more allocations than are served.", "Release some."),
+    "allocation-socket": Reason("An allocation came without its one listening socket.", BUG),
+    "allocation-op": Reason("A container asked before it attached its enclave.", BUG),
+    "allocation-*": Reason("A message about allocations has a member with a value it cannot have.", BUG),
     "peer-not-owner": Reason(
         "The platform answers the user who owns its state, and root.",
         "Run the command as that user, or use a state of your own with --state DIR.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from kloister.errors import Malformed
 from kloister.formats.protocol import typed
+from kloister.formats.protocol.allocations import Allocate, Release
 from kloister.formats.protocol.host import Host
 from kloister.formats.protocol.quoting import QuoteReport, ReportContent
 from kloister.formats.protocol.spawner import MANIFEST_LIMIT, MAX_MOUNTS
@@ -24,7 +26,7 @@ _WHAT = "platform"
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """A question without arguments: `status`, `root`, `collateral`, `earlyCollateral` or `qeTargetInfo`."""
+    """A question without arguments, one of `_PLAIN`."""
 
     op: str
 
@@ -77,7 +79,7 @@ class Launch:
         }
 
 
-Request = Plain | QuoteContent | QuoteReport | ReportContent | Launch
+Request = Plain | QuoteContent | QuoteReport | ReportContent | Launch | Allocate | Release
 
 
 def parse_request(message: Mapping[str, Any]) -> Request:
@@ -86,27 +88,26 @@ def parse_request(message: Mapping[str, Any]) -> Request:
     Raises:
         Malformed: `platform-*`, `host-*`.
     """
-    match message.get("op"):
-        case "status" | "root" | "collateral" | "earlyCollateral" | "qeTargetInfo" as op:
-            typed.only(message, {"op"}, _WHAT)
-            return Plain(op)
-        case "quoteContent":
-            typed.only(message, {"op", "content", "reportData"}, _WHAT)
-            return QuoteContent(
-                typed.octets(message, "content", _WHAT, limit=CONTENT_LIMIT),
-                typed.octets(message, "reportData", _WHAT, REPORT_DATA),
-            )
-        case "quoteReport":
-            return QuoteReport.parse(message)
-        case "reportContent":
-            return ReportContent.parse(message, CONTENT_LIMIT)
-        case "launch":
-            return _launch(message)
-    raise Malformed(
-        "platform-op",
-        "The platform knows the requests status, root, collateral, earlyCollateral, qeTargetInfo, quoteContent, "
-        "quoteReport, reportContent and launch.",
+    op = message.get("op")
+    if op in _PLAIN:
+        typed.only(message, {"op"}, _WHAT)
+        return Plain(op)
+    parser = _PARSERS.get(op) if isinstance(op, str) else None
+    if parser is None:
+        raise Malformed("platform-op", f"The platform knows the requests {', '.join((*_PLAIN, *_PARSERS))}.")
+    return parser(message)
+
+
+def _quote_content(message: Mapping[str, Any]) -> QuoteContent:
+    typed.only(message, {"op", "content", "reportData"}, _WHAT)
+    return QuoteContent(
+        typed.octets(message, "content", _WHAT, limit=CONTENT_LIMIT),
+        typed.octets(message, "reportData", _WHAT, REPORT_DATA),
     )
+
+
+def _report_content(message: Mapping[str, Any]) -> ReportContent:
+    return ReportContent.parse(message, CONTENT_LIMIT)
 
 
 def _launch(message: Mapping[str, Any]) -> Launch:
@@ -120,6 +121,19 @@ def _launch(message: Mapping[str, Any]) -> Launch:
         debug=typed.flag(message, "debug", _WHAT),
         host=host,
     )
+
+
+_PLAIN = ("status", "root", "collateral", "earlyCollateral", "qeTargetInfo", "allocations")
+_PARSERS: Mapping[str, Callable[[Mapping[str, Any]], Request]] = MappingProxyType(
+    {
+        "quoteContent": _quote_content,
+        "quoteReport": QuoteReport.parse,
+        "reportContent": _report_content,
+        "launch": _launch,
+        "allocate": Allocate.parse,
+        "release": Release.parse,
+    }
+)
 
 
 def signal(number: int) -> dict[str, Any]:

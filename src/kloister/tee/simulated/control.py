@@ -11,10 +11,12 @@ from typing import Any
 from kloister import clock
 from kloister.errors import Denied, KloisterError, Malformed
 from kloister.formats.protocol import events, platform
+from kloister.formats.protocol.allocations import Allocate, Release
 from kloister.formats.protocol.frames import CONTROL_LIMIT
 from kloister.formats.protocol.quoting import QuoteReport, ReportContent
 from kloister.formats.protocol.tee import refusal
 from kloister.formats.wire import b64url
+from kloister.tee.simulated.allocations import Allocations
 from kloister.tee.simulated.connection import Connection, Message
 from kloister.tee.simulated.framing import close_all
 from kloister.tee.simulated.identity import Credentials
@@ -42,6 +44,7 @@ class Control:
         status: Callable[[], dict[str, Any]],
     ) -> None:
         self.around = around
+        self.allocations = Allocations(around)
         self.status = status
         self._allowed = allowed
         self._listener = listener
@@ -60,6 +63,7 @@ class Control:
         self._listener.close()
         for client in list(self._clients):
             client.connection.close()
+        self.allocations.close()
 
     def forget(self, client: Client) -> None:
         """A client is gone."""
@@ -132,8 +136,14 @@ class Client:
     def _serve(self, connection: Connection, request: platform.Request, passed: list[int]) -> None:
         if isinstance(request, platform.Launch):
             self._launch(request, passed)
+        elif isinstance(request, Allocate):
+            self._control.allocations.add(request, passed)
+            connection.send({"allocated": request.id})
         elif passed:
-            raise Malformed("platform-descriptors", "Only a launch takes descriptors.")
+            raise Malformed("platform-descriptors", "Only a launch and an allocation take descriptors.")
+        elif isinstance(request, Release):
+            self._control.allocations.release(request.id)
+            connection.send({"released": request.id})
         elif isinstance(request, platform.QuoteContent):
             quote = self._control.around.platform.quote_content(request.content, request.report_data)
             connection.send({"quote": b64url(quote)})
@@ -147,6 +157,8 @@ class Client:
     def _answer(self, op: str) -> Message:
         if op == "root":
             return {"root": b64url(self._control.around.platform.root())}
+        if op == "allocations":
+            return {"allocations": [allocation.build() for allocation in self._control.allocations]}
         if op == "qeTargetInfo":
             return self._control.around.platform.qe_info().build()
         if op in ("collateral", "earlyCollateral"):

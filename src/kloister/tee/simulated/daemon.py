@@ -71,7 +71,12 @@ class Daemon:
             "pid": os.getpid(),
             "identity": self._mechanism,
             "enclaves": [
-                {"enclave": launch.name, "mrenclave": launch.mrenclave.hex()} for launch in self._control.launches
+                *({"enclave": launch.name, "mrenclave": launch.mrenclave.hex()} for launch in self._control.launches),
+                *(
+                    {"enclave": one.enclave, "mrenclave": one.mrenclave}
+                    for one in self._control.allocations
+                    if one.enclave
+                ),
             ],
             "notHeld": self.not_held(),
         }

@@ -35,9 +35,26 @@ class Door:
         self._connections: list[Connection] = []
         self._listener: socket.socket | None = None
 
+    @property
+    def mrenclave(self) -> bytes:
+        """Of the enclave that is served, 32 bytes."""
+        return self._enclave.mrenclave
+
     def serve(self, inherited: socket.socket) -> None:
         """Answer the enclave's end of the inherited pair; the socket is owned from now on."""
         self._connections.append(Connection(self._selector, inherited, self))
+
+    def admit(self, sock: socket.socket) -> None:
+        """Answer a connection that was accepted; the socket is owned from now on."""
+        self._connections = [connection for connection in self._connections if connection.open]
+        if len(self._connections) >= _MOST_CONNECTIONS:
+            sock.close()
+            return
+        connection = Connection(self._selector, sock, self)
+        self._connections.append(connection)
+        if self._own is None:
+            connection.send(tee.refusal(unknown_caller()))
+            connection.finish()
 
     def listen(self, listener: socket.socket) -> None:
         """Answer connections to the named socket; the socket is owned from now on."""
@@ -89,18 +106,11 @@ class Door:
             sock, _ = listener.accept()
         except OSError:
             return
-        self._connections = [connection for connection in self._connections if connection.open]
-        if len(self._connections) >= _MOST_CONNECTIONS:
-            sock.close()
-            return
-        connection = Connection(self._selector, sock, self)
-        self._connections.append(connection)
-        if self._own is None:
-            connection.send(tee.refusal(_unknown()))
-            connection.finish()
+        self.admit(sock)
 
 
-def _unknown() -> Denied:
+def unknown_caller() -> Denied:
+    """The refusal of everybody, where the kernel does not say who connects."""
     return Denied(
         "caller-unknown",
         "This kernel does not say who connects, so only the socket that the first process inherits is answered.",

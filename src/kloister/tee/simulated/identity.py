@@ -85,6 +85,14 @@ def alive(pidfd: int) -> bool:
     return not poll.poll(0)
 
 
+def open_pid_namespace(pidfd: int) -> int:
+    """A descriptor of the pid namespace of a process that lives; the caller closes it. Raises OSError."""
+    try:
+        return fcntl.ioctl(pidfd, _GET_PID_NAMESPACE, 0)
+    except OSError:
+        return os.open(f"/proc/{_number(pidfd)}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+
 def namespace_by_ioctl(pidfd: int) -> Namespace:
     """The pid namespace of a process, asked of its pidfd; OSError where kernel or process do not give it."""
     descriptor = fcntl.ioctl(pidfd, _GET_PID_NAMESPACE, 0)
@@ -105,11 +113,17 @@ def namespace_by_proc(pidfd: int) -> Namespace:
 
 
 def _number(pidfd: int) -> int:
+    number = _numbers(pidfd, "Pid:")[0]
+    if number > 0:
+        return number
+    raise ProcessLookupError
+
+
+def _numbers(pidfd: int, name: str) -> list[int]:
+    """The numbers that fdinfo gives a process: `Pid:` here, `NSpid:` in this and in every deeper pid namespace."""
     for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines():
-        if line.startswith("Pid:"):
-            number = int(line.removeprefix("Pid:"))
-            if number > 0:
-                return number
+        if line.startswith(name):
+            return [int(number) for number in line.removeprefix(name).split()]
     raise ProcessLookupError
 
 
@@ -132,6 +146,41 @@ def check(who: Credentials, own: Namespace, read: Callable[[int], Namespace] = p
     Raises:
         Denied: `caller-descriptors`, `caller-exited`, `caller-unknown`, `caller-outside`.
     """
+    if _seen(who, read) != own:
+        raise Denied(
+            "caller-outside",
+            "The sender is not a process of this enclave: its pid namespace is another.",
+            "Only the enclave's own processes get quotes, reports and keys; run the program inside.",
+        )
+
+
+def check_first(who: Credentials) -> Namespace:
+    """Refuse everyone but the first process of a pid namespace other than this one, which is returned.
+
+    Args:
+        who: what came beside the chunk.
+
+    Raises:
+        Denied: as `check`; `caller-not-first`.
+    """
+    numbers: list[int] = []
+
+    def read(pidfd: int) -> Namespace:
+        numbers.extend(_numbers(pidfd, "NSpid:"))
+        return pid_namespace(pidfd)
+
+    seen = _seen(who, read)
+    if seen is None or len(numbers) < 2 or numbers[-1] != 1:  # noqa: PLR2004 (this namespace and a deeper one)
+        raise Denied(
+            "caller-not-first",
+            "The sender is not the first process of a container with processes of its own.",
+            "Start the image by its own entry point, without hostPID and without shareProcessNamespace.",
+        )
+    return seen
+
+
+def _seen(who: Credentials, read: Callable[[int], Namespace]) -> Namespace | None:
+    """The pid namespace of a live sender; None where it cannot be read."""
     if who.exited:
         raise _exited()
     if who.passed:
@@ -144,12 +193,7 @@ def check(who: Credentials, own: Namespace, read: Callable[[int], Namespace] = p
         seen = None
     if not alive(who.pidfd):  # after reading: only a live process proves that what was read was its own
         raise _exited()
-    if seen != own:
-        raise Denied(
-            "caller-outside",
-            "The sender is not a process of this enclave: its pid namespace is another.",
-            "Only the enclave's own processes get quotes, reports and keys; run the program inside.",
-        )
+    return seen
 
 
 def _exited() -> Denied:

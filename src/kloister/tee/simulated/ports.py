@@ -17,6 +17,10 @@ class Enclave(Protocol):
     def mrenclave(self) -> bytes:
         """32 bytes."""
 
+    @property
+    def epc(self) -> int:
+        """Bytes of EPC that it holds."""
+
     def quote(self, report_data: bytes) -> bytes:
         """A DCAP quote version 3 over `report_data` (64 bytes)."""
 
@@ -36,11 +40,12 @@ class Enclave(Protocol):
 class Platform(Protocol):
     """The simulated machine with its quoting enclaves and its public key infrastructure."""
 
-    def start(self, manifest: bytes, pal: bytes, sigstruct: bytes, *, debug: bool) -> Enclave:
-        """ECREATE to EINIT of a Gramine enclave, page by page.
+    def start(self, manifest: bytes, pal: bytes, sigstruct: bytes, *, debug: bool, epc: int | None = None) -> Enclave:
+        """ECREATE to EINIT of a Gramine enclave, page by page; it may take `epc` bytes of EPC, if that is given.
 
         Raises:
             Malformed, Unverified, Denied: what EINIT or the formats refuse.
+            Denied: `epc-over-request`.
             Unavailable: the EPC is exhausted, with the figures.
         """
 

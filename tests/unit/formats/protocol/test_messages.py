@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kloister.errors import Denied, Malformed, Misused, Unavailable
-from kloister.formats.protocol import events, platform, quoting, spawner, tee, typed
+from kloister.formats.protocol import allocations, events, platform, quoting, spawner, tee, typed
 from kloister.formats.protocol.frames import CONTROL_LIMIT, TEE_LIMIT, Decoder, encode
 from kloister.formats.protocol.host import Host
 from kloister.formats.wire import canonical_json, load_json
@@ -49,6 +49,17 @@ platform_requests = st.one_of(
         hosts,
     ),
 )
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,9}", fullmatch=True)
+sizes = st.integers(0, 1 << 48)
+allocates = st.builds(allocations.Allocate, names, sizes, texts)
+attaches = st.builds(
+    allocations.Attach,
+    st.binary(max_size=100),
+    st.binary(min_size=1808, max_size=1808),
+    st.binary(max_size=100),
+    st.booleans(),
+)
+allocated = st.builds(allocations.AllocationStatus, names, sizes, texts, sizes, short, short)
 starts = st.builds(
     spawner.StartRequest, short, st.binary(max_size=100), texts, hosts, st.lists(texts, max_size=4).map(tuple)
 )
@@ -64,6 +75,9 @@ some_events = st.one_of(
 PARSERS: list[tuple[st.SearchStrategy[Any], Callable[[dict[str, Any]], Any]]] = [
     (tee_requests, tee.parse_request),
     (platform_requests, platform.parse_request),
+    (allocates | st.builds(allocations.Release, names), platform.parse_request),
+    (attaches, allocations.Attach.parse),
+    (allocated, allocations.AllocationStatus.parse),
     (
         st.builds(quoting.QeInfo, data512, st.binary(min_size=32, max_size=32), st.integers(1, 9999)),
         quoting.QeInfo.parse,
@@ -116,6 +130,9 @@ def test_a_changed_member_is_parsed_or_malformed(
         (tee.parse_request, {"op": "quote", "reportData": "A=="}, "tee-reportdata-base64url"),
         (platform.parse_request, {"op": "fuses"}, "platform-op"),
         (platform.parse_request, {"op": "status", "x": 1}, "platform-member"),
+        (platform.parse_request, {"op": "release", "id": "../a"}, "allocation-id"),
+        (platform.parse_request, {"op": "allocate", "id": "a", "epc": -1, "directory": "/"}, "allocation-epc"),
+        (allocations.Attach.parse, {"op": "quote"}, "allocation-op"),
         (platform.parse_signal, {"op": "signal", "number": 65}, "platform-number"),
         (platform.parse_signal, {"op": "signal", "number": True}, "platform-number"),
         (platform.parse_signal, {"op": "launch"}, "platform-op"),

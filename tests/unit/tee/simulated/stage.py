@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import pytest
 
-from kloister.errors import KloisterError, Unavailable, Unverified
+from kloister.errors import Denied, KloisterError, Unavailable, Unverified
 from kloister.formats.enclave.tree import Entry, Kind, Tree
 from kloister.formats.protocol import events
 from kloister.formats.protocol.host import Host
@@ -51,6 +51,10 @@ class PaperEnclave:
     mrenclave: bytes
     size: int
 
+    @property
+    def epc(self) -> int:
+        return self.size
+
     def quote(self, report_data: bytes) -> bytes:
         return b"quote" + self.mrenclave + report_data
 
@@ -74,10 +78,14 @@ class PaperPlatform:
     used: int = 0
     seen: list[bytes] = field(default_factory=list)
 
-    def start(self, manifest: bytes, pal: bytes, sigstruct: bytes, *, debug: bool) -> PaperEnclave:
+    def start(
+        self, manifest: bytes, pal: bytes, sigstruct: bytes, *, debug: bool, epc: int | None = None
+    ) -> PaperEnclave:
         if sigstruct[:1] == b"!" or (debug and sigstruct[:1] != b"d"):
             raise Unverified("einit-attributes", "The SIGSTRUCT does not allow it.")
         size = 1 << 20
+        if epc is not None and size > epc:
+            raise Denied("epc-over-request", f"The enclave takes {size} bytes; {epc} were requested.")
         if self.used + size > EPC:
             raise Unavailable("epc-exhausted", f"The enclave needs {size} bytes; {EPC - self.used} of {EPC} are free.")
         self.used += size
