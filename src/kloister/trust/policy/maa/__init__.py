@@ -14,6 +14,7 @@ from kloister.trust.policy.maa.claims import (
 from kloister.trust.policy.maa.defaults import Kind, default_policy, policy_hash
 from kloister.trust.policy.maa.evaluator import configure
 from kloister.trust.policy.maa.failure import MaaPolicyError, MaaSyntaxError
+from kloister.trust.policy.maa.lint import Finding, lint
 from kloister.trust.policy.maa.meter import MAX_STEPS
 from kloister.trust.policy.maa.outcome import Outcome, evaluate
 from kloister.trust.policy.maa.parser import MAX_RULES, parse_policy
@@ -31,6 +32,7 @@ __all__ = [
     "MAX_STEPS",
     "MAX_TEXT",
     "Claim",
+    "Finding",
     "Kind",
     "MaaPolicyError",
     "MaaSyntaxError",
@@ -40,6 +42,7 @@ __all__ = [
     "configure",
     "default_policy",
     "evaluate",
+    "lint",
     "parse_policy",
     "policy_hash",
     "print_policy",
