@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own d
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.batch import batch
 from bench.support.output import skip, table, write_json
 from bench.support.statistics import Summary, median_interval
 from kloister.errors import KloisterError
@@ -75,6 +76,10 @@ class Evidence:
 
 def main() -> None:
     arguments = _arguments()
+    if arguments.batch:
+        found = batch(arguments.batch, arguments.platforms, arguments.jobs, arguments.repeats)
+        write_json(arguments.json, {"benchmark": "verify --batch", **found})
+        return
     if not (VECTORS / "evidence" / "index.json").exists():
         skip(f"the test vectors are not at {VECTORS} (KLOISTER_VECTORS)")
     try:
@@ -183,6 +188,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--blocks", type=int, default=30, help="blocks of each row [30]")
     parser.add_argument("--calls", type=int, default=50, help="calls in a block [50]")
+    parser.add_argument("--batch", type=int, metavar="N", help="instead: N quotes by `kloister verify --batch`")
+    parser.add_argument("--platforms", type=int, default=1000, help="of so many simulated platforms [1000]")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that are compared with one [2]")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each [3]")
     parser.add_argument("--json", "--out", type=Path, help="write the figures, raw ones included, to this file")
     return parser.parse_args()
 
