@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from kloister.errors import Denied, Misconfigured
+from kloister.errors import Denied, Misconfigured, Unavailable
 from kloister.kubernetes import logs
 from kloister.kubernetes.node.agent import NO_QUOTES, Agent, Parts
 from kloister.kubernetes.node.allocations.book import Allocations
@@ -168,7 +168,7 @@ async def _reporting(name: str) -> AsyncIterator[Reporter | None]:
 def _healthy(root: Path, facts: NodeFacts, watch: Watch | None) -> bool:
     """Whether the device nodes are there, and the platform that builds the enclaves of a simulated one answers."""
     present = all((root / device.host.lstrip("/")).exists() for device in facts.devices)
-    return present and (watch is None or watch.platform_error is None)
+    return present and not (watch is not None and isinstance(watch.platform_error, Unavailable))
 
 
 class SimulatedPlatform:

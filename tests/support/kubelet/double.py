@@ -152,6 +152,8 @@ class Kubelet:
         return [one for one, device in self._devices(resource).items() if device.health == "Healthy"]
 
     def _pick(self, resource: str, size: int) -> list[str]:
+        if size > self.allocatable(resource) - len(held(self.pods, resource)):
+            raise ValueError(f"the scheduler would not place this: {size} of {resource}")
         free = sorted(set(self._healthy(resource)) - held(self.pods, resource))  # a kubelet's sets have no order either
         if not self.options[resource].get_preferred_allocation_available:
             return free[:size]

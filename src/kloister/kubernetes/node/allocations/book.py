@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -50,6 +51,7 @@ class Allocations:
         self._platform = platform
         self._now = now
         self._held: dict[str, Allocation] = {}
+        self._turn = asyncio.Lock()  # what is told to the platform must not be overtaken by what it said before
         directory.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
         self._load()
 
@@ -70,9 +72,15 @@ class Allocations:
             Denied: the platform refuses.
         """
         allocation = Allocation(entropy.identifier(), tuple(blocks), size, self._now())
-        wanted = set(allocation.blocks)
-        for old in [one for one in self.held if wanted.intersection(one.blocks)]:
-            await self.release(old, "its blocks were given to another container")
+        async with self._turn:
+            wanted = set(allocation.blocks)
+            for old in [one for one in self.held if wanted.intersection(one.blocks)]:
+                await self._release(old, "its blocks were given to another container")
+            await self._make(allocation)
+        _LOG.info("allocated", extra={"allocation": allocation.id, "bytes": size})
+        return allocation
+
+    async def _make(self, allocation: Allocation) -> None:
         folder = self.folder(allocation)
         folder.mkdir(mode=_OPEN)
         folder.chmod(_OPEN)  # whatever the umask: the container's user must reach the socket
@@ -83,11 +91,14 @@ class Allocations:
         except KloisterError:
             self._forget(allocation)
             raise
-        _LOG.info("allocated", extra={"allocation": allocation.id, "bytes": size})
-        return allocation
 
     async def release(self, allocation: Allocation, why: str) -> None:
         """End an allocation; where the platform does not answer, it is told when it does (`keep`)."""
+        async with self._turn:
+            if allocation.id in self._held:
+                await self._release(allocation, why)
+
+    async def _release(self, allocation: Allocation, why: str) -> None:
         if self._platform is not None:
             try:
                 await self._platform.release(allocation.id)
@@ -103,13 +114,16 @@ class Allocations:
             Unavailable: the platform does not answer.
             Denied: the platform refuses.
         """
-        if self._platform is None:
-            return
-        known = await self._platform.allocations()
+        if self._platform is not None:
+            async with self._turn:
+                await self._agree(self._platform)
+
+    async def _agree(self, platform: Platform) -> None:
+        known = await platform.allocations()
         for allocation in [one for one in self.held if one.id not in known]:
             await self._serve(allocation)
         for name in known.keys() - self._held.keys():
-            await self._platform.release(name)
+            await platform.release(name)
         self.used = {name: size for name, size in known.items() if name in self._held}
 
     async def _serve(self, allocation: Allocation) -> None:

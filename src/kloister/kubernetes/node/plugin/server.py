@@ -119,7 +119,7 @@ class ResourceServer:
         return api.AllocateResponse(container_responses=answers)
 
     def _known(self, ids: Sequence[str]) -> list[str]:
-        unknown = next((one for one in ids if one not in self._nodes), None)
+        unknown = next((one for one in ids if one not in self._nodes), None) if ids else ""
         if unknown is not None:
             raise _unknown(self.resource.name, unknown)
         return list(dict.fromkeys(ids))
