@@ -24,6 +24,9 @@ _FILES = (
     "Delete the pack under cache/packs: it is made again from the image. If it happens again, the image was changed."
 )
 
+_REQUEST = "See /openapi.json of the attestation service."
+_SIGNED_POLICY = 'The payload is {"AttestationPolicy": base64url of the text}, the signer stands in x5c of the header.'
+
 REASONS: Mapping[str, Reason] = MappingProxyType({
     # any format
     "*-truncated": Reason("The bytes end before the structure does.", _AGAIN),
@@ -61,6 +64,22 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "quote-body": Reason("The body of the quote is no SGX report, but is used as one.", BUG),
     "certification-type": Reason("The certification data is of a type that is not known, or names no PCK.", _AGAIN),
     # tokens and keys
+    "attest-request-size": Reason("The request has more bytes than are read.", "Send the evidence alone."),
+    "attest-request-json": Reason("The request is not well-formed JSON with unique keys.", _REQUEST),
+    "attest-request-field": Reason("A member of the request is missing or not what it must be.", _REQUEST),
+    "client-data-json": Reason("Data sent as JSON is none.", "Send it as Binary, or mend it."),
+    "client-data-size": Reason("The client's data has more bytes than are read.", "Send less."),
+    "client-data-binding": Reason(
+        "The evidence does not bind the data that came with it.",
+        "Put its SHA-256 into the first 32 bytes of the report data before the evidence is made.",
+    ),
+    "policy-token-size": Reason("A policy token has more characters than are read.", "Make the policy smaller."),
+    "policy-token-json": Reason("The payload of a policy token is not well-formed JSON.", _SIGNED_POLICY),
+    "policy-token-claim": Reason("The payload of a policy token lacks what it must say.", _SIGNED_POLICY),
+    "policy-token-payload": Reason("A reset is a token with an empty payload.", "Use a client's reset."),
+    "policy-token-certificate": Reason("A policy token's x5c holds no certificates.", _SIGNED_POLICY),
+    "policy-token-key": Reason("The signer's key is neither RSA, P-256 nor P-384.", "Sign with another key."),
+    "policy-token-signature": Reason("The signature of a policy token does not verify.", "Sign it again."),
     "token-syntax": Reason("This is no token: three parts of base64url with dots between them.", _TOKEN),
     "token-header": Reason("The token's header is no object with an alg, or asks for what is not known.", _TOKEN),
     "token-claims": Reason("The token's payload is not a JSON object.", _TOKEN),

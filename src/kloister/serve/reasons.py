@@ -10,9 +10,11 @@ from kloister.client import reasons as client
 from kloister.errors import BUG, Reason
 from kloister.formats import reasons as formats
 from kloister.images import reasons as images
+from kloister.kubernetes.node import reasons as node
 from kloister.kubernetes.node.quotes import reasons as quotes
 from kloister.runtime import reasons as runtime
 from kloister.services import reasons as services
+from kloister.services.attestation import reasons as attestation
 from kloister.simulator import reasons as simulator
 from kloister.tee import reasons as tee
 from kloister.trust.policy import reasons as policy
@@ -74,6 +76,8 @@ TABLES: Mapping[str, Mapping[str, Reason]] = MappingProxyType({
     "Images": images.REASONS,
     "Runner and launcher": runtime.REASONS,
     "Broker and appraisal": services.REASONS,
+    "Attestation service": attestation.REASONS,
+    "Nodes of a cluster": node.REASONS,
     "Quotes of a node": quotes.REASONS,
     "Commands and the embedded stack": COMMANDS,
 })  # fmt: skip

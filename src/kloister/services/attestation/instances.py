@@ -41,7 +41,7 @@ class Instances:
         """What is in force now: nothing older than the last change that any replica has answered.
 
         Raises:
-            Unavailable: `storage-*`. Misconfigured: `signing-key-*`.
+            Unavailable: `storage-*`. Misconfigured: `attestation-key-*`.
         """
         now, generation = self._clock(), self._store.generation()
         held = self._held.get(instance.base_url)

@@ -106,11 +106,11 @@ class KeyKeeper:
         """The keys as they are at `now`: of those that have begun, the latest signs.
 
         Raises:
-            Misconfigured: `signing-key-missing`, `signing-key-damaged`.
+            Misconfigured: `attestation-key-missing`, `attestation-key-damaged`.
         """
         begun = [record for record in records if record.begins <= now <= record.ends]
         if not begun:
-            raise Misconfigured("signing-key-missing", "There is no key that signs now.", "Restart the service.")
+            raise Misconfigured("attestation-key-missing", "There is no key that signs now.", "Restart the service.")
         record = begun[-1]
         current = SigningKey(
             record.kid, self._open(record), record.certificate, f"{instance}/certs", record.ends
@@ -152,7 +152,7 @@ class KeyKeeper:
                 self._opened[name] = cast("PrivateKey", load_pem_private_key(pem, None))
             except (KloisterError, ValueError):
                 raise Misconfigured(
-                    "signing-key-damaged",
+                    "attestation-key-damaged",
                     f"A signing key of {record.instance} cannot be decrypted with this root key.",
                     "Restore the database and the root key together, from the same moment.",
                 ) from None

@@ -170,8 +170,8 @@ class Settings:
 def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in document.items():
-        parts = value.items() if isinstance(value, dict) else ()
-        flat |= {f"{name}.{inner}": each for inner, each in parts} if parts else {name: value}
+        section = isinstance(value, dict)
+        flat |= {f"{name}.{inner}": each for inner, each in value.items()} if section else {name: value}
     unknown = [key for key in flat if key not in KEYS and key != "instances"]
     if unknown:
         raise _unfit(unknown[0], "is no setting that is known")
