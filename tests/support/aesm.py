@@ -33,8 +33,8 @@ class AesmClient:
     def connected(self) -> Iterator[socket.socket]:
         """A connection."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.connect(str(self.address))  # waits where the queue is full; with a time-out set it would fail at once
             sock.settimeout(self.patience)
-            sock.connect(str(self.address))
             yield sock
 
     def raw(self, data: bytes) -> bytes:

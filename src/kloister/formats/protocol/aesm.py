@@ -188,12 +188,13 @@ def frame_size(prefix: bytes, limit: int) -> int:
 
 
 def request_number(body: bytes) -> int:
-    """What is asked for, without a look inside.
+    """What is asked for, and answered under, without a look inside; `UNSUPPORTED` for what does not exist.
 
     Raises:
         Malformed: `aesm-truncated`, `aesm-varint`, `aesm-wire-type`, `aesm-request` unless it is one message alone.
     """
-    return _only(body)[0]
+    number = _only(body)[0]
+    return number if number in _ASKED or number in _LEGACY else UNSUPPORTED
 
 
 def parse_request(body: bytes) -> Request:
@@ -229,7 +230,7 @@ def parse_answer(body: bytes) -> Answer:
 
 def build_answer(answer: Answer) -> bytes:
     """The message of an answer, without its frame."""
-    schema = _ANSWERS.get(answer.number, (_CODE,))
+    schema = _ANSWERS[answer.number]
     return embed(answer.number, write({each.name: getattr(answer, each.name) for each in schema}, schema))
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from kloister.errors import KloisterError, Malformed, Unavailable
+from kloister.errors import KloisterError, Unavailable
 from kloister.formats.protocol.aesm import Answer, Asked
 from kloister.formats.protocol.aesm_codes import AesmCode
 
@@ -32,8 +32,4 @@ class QuoteBackend(Protocol):
 
 def code_of(error: KloisterError) -> AesmCode:
     """What a client is told of a failure that AESM itself has no answer for."""
-    if error.code.startswith("report-"):
-        return AesmCode.INVALID_REPORT
-    if isinstance(error, Malformed):
-        return AesmCode.PARAMETER
     return AesmCode.SERVICE_UNAVAILABLE if isinstance(error, Unavailable) else AesmCode.UNEXPECTED

@@ -10,7 +10,7 @@ from kloister import entropy
 from kloister.errors import Misconfigured
 from kloister.kubernetes.node.quotes.settings import QuoteSettings
 
-_BACKLOG = 1024  # connections that wait to be accepted; who comes later waits in connect(2)
+_BACKLOG = 4096  # connections that wait to be accepted, as many as kernels allow; who comes later waits in connect(2)
 _RESERVE = 128  # descriptors for everything else in this process
 
 

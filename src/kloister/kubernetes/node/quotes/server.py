@@ -152,20 +152,22 @@ class QuoteServer:
             self._refuse(exchange, request.NUMBER, answer.code, reason_of(answer.code))
             return
         now = asyncio.get_running_loop().time()
-        exchange.task = None
-        exchange.answer(aesm.build_answer(answer), now + self._limits.request_patience)
         self._metrics.request(audit.name_of(request.NUMBER), "ok")
         if isinstance(request, aesm.GetQuote):
             self._metrics.quote(exchange.caller.pod, now - since)
             audit.quoted(exchange.caller, request.report)
+        self._send(exchange, answer, now)
 
     def _refuse(self, exchange: Exchange, number: int, code: int, reason: str) -> None:
         now = asyncio.get_running_loop().time()
-        exchange.task = None
-        exchange.answer(aesm.build_answer(Answer(number, code)), now + self._limits.request_patience)
         self._metrics.request(audit.name_of(number), reason)
         if exchange.account.lines.take(now):
             audit.refused(exchange.caller, number, reason)
+        self._send(exchange, Answer(number, code), now)
+
+    def _send(self, exchange: Exchange, answer: Answer, now: float) -> None:
+        exchange.task = None  # it is the one that runs now: closing the exchange must not cancel it
+        exchange.answer(aesm.build_answer(answer), now + self._limits.request_patience)
 
     async def _sweep(self) -> None:
         """End what is overdue: who sends or reads too slowly gives its place to others."""

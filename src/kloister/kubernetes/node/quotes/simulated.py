@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from kloister import entropy
-from kloister.errors import KloisterError, Malformed, Unverified
+from kloister.errors import Denied, KloisterError, Malformed, Unverified
 from kloister.formats.dcap.quote import Quote
 from kloister.formats.pki import check_signature, p256_key, raw_signature
 from kloister.formats.protocol import aesm
@@ -81,7 +81,10 @@ class SimulatedBackend:
         if len(request.report) != REPORT or len(wrap) not in (0, aesm.QE_REPORT_INFO_SIZE):
             return _parameter(request)
         nonce, target = (wrap[:NONCE], wrap[NONCE:-REPORT]) if wrap else (None, None)
-        quoted = Quoted.parse(await self._link.ask_quote(QuoteReport(request.report, nonce, target).build()))
+        try:
+            quoted = Quoted.parse(await self._link.ask_quote(QuoteReport(request.report, nonce, target).build()))
+        except Denied as error:
+            return _refused(request, error)
         if not len(quoted.quote) <= request.size <= _MOST_BUFFER:
             return _parameter(request)
         told = wrap[:-REPORT] + quoted.qe_report if quoted.qe_report else None
@@ -111,6 +114,14 @@ def _select(request: aesm.SelectKey) -> Answer:
 
 def _parameter(request: Asked) -> Answer:
     return Answer(request.NUMBER, AesmCode.PARAMETER)
+
+
+def _refused(request: aesm.GetQuote, error: Denied) -> Answer:
+    """The number that AESM has for what the quoting enclave refuses; raises what is none of its refusals."""
+    for prefix, code in (("report-", AesmCode.INVALID_REPORT), ("targetinfo-", AesmCode.PARAMETER)):
+        if error.code.startswith(prefix):
+            return Answer(request.NUMBER, code)
+    raise error
 
 
 def _check_trial(data: bytes, report: bytes) -> None:
