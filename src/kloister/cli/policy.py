@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +13,20 @@ from kloister.cli.words import read_from
 from kloister.client.admin import AdminClient
 from kloister.errors import Denied
 
-policy_app = typer.Typer(no_args_is_help=True, help="Apply, list and show release policies.")
+policy_app = typer.Typer(no_args_is_help=True, help="Apply, list and show release policies; check policies.")
+
+
+class Language(StrEnum):
+    """What a policy is written in."""
+
+    RELEASE = "release"  # ours
+    MAA = "maa"  # Azure Attestation's
+
 
 PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The policy, YAML or JSON; - for standard input.")]
+LanguageOption = Annotated[
+    Language, typer.Option(help="release: of this broker; maa: Azure Attestation's policy language, 1.0 to 1.2.")
+]
 PolicyName = Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="The policy.")]
 
 
@@ -84,11 +96,16 @@ def show(policy: PolicyName, state: StateOption = None, *, as_json: JsonFlag = F
 
 @policy_app.command()
 @guarded
-def lint(file: PolicyFile, *, as_json: JsonFlag = False) -> None:
+def lint(file: PolicyFile, *, language: LanguageOption = Language.RELEASE, as_json: JsonFlag = False) -> None:
     """Check a policy without a broker, and name what is risky in it.
 
-    Example:  kloister policy lint app.policy.yaml
+    Examples:  kloister policy lint app.policy.yaml;  kloister policy lint --language maa attestation.txt
     """
+    if language is Language.MAA:
+        from kloister.cli import policy_maa
+
+        policy_maa.lint(file, as_json=as_json)
+        return
     from kloister.formats.policy import parse_policy
     from kloister.services.yaml import load
     from kloister.trust.policy import template
@@ -104,6 +121,47 @@ def lint(file: PolicyFile, *, as_json: JsonFlag = False) -> None:
     for warning in warnings:
         say(f"warning: {warning}")
     print(f"{policy.namespace}/{policy.name} is valid, {policy.sha256}")
+
+
+@policy_app.command("test")
+@guarded
+def try_out(
+    file: PolicyFile,
+    *,
+    language: LanguageOption = Language.RELEASE,
+    claims: Annotated[
+        Path | None, typer.Option(metavar="FILE", help='Try it on these: {"NAME": VALUE, ...}, or a list of claims.')
+    ] = None,
+    evidence: Annotated[Path | None, typer.Option(metavar="FILE", help="Try it on this quote.")] = None,
+    collateral: Annotated[Path | None, typer.Option(metavar="FILE", help="The quote's, one JSON document.")] = None,
+    root: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Trust this root instead of Intel's; may be repeated.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Judge the quote at this time: unix seconds or ISO 8601 [default: now]."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which rules fired, which condition failed, and on what value.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Try an attestation policy on claims or evidence: exits 0 where it permits, 1 where it denies.
+
+    Examples:  kloister policy test --language maa attestation.txt --claims claims.json --explain;
+    kloister policy test --language maa attestation.txt --evidence quote.bin --collateral collateral.json
+    """
+    from kloister.cli import policy_maa
+
+    if language is not Language.MAA:
+        raise typer.BadParameter("Only policies of --language maa are tried; `kloister verify` judges evidence.")
+    if (claims is None) is (evidence is None):
+        raise typer.BadParameter("Give either --claims FILE or --evidence FILE.")
+    if (evidence is None) is not (collateral is None):
+        raise typer.BadParameter("--evidence FILE and --collateral FILE go together.")
+    subject = policy_maa.Subject(claims=claims, evidence=evidence, collateral=collateral, roots=root or (), at=at)
+    if not policy_maa.try_out(file, subject, explain=explain, as_json=as_json):
+        raise typer.Exit(1)
 
 
 def _hand_over(client: AdminClient, keys: Path, result: dict[str, Any]) -> None:

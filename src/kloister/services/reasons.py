@@ -38,6 +38,13 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "issuer-unreachable": Reason("The keys of an issuer cannot be fetched.", "Give its keys: --jwks FILE."),
     "issuer-metadata": Reason("The metadata are another issuer's, or do not say where its keys are.", _ISSUER),
     "issuer-keys-elsewhere": Reason("The keys of an issuer are not at its own host.", _ISSUER),
+    "policy-claims-*": Reason(
+        "The claims for trying an attestation policy are not those of a token, nor a list of claims.",
+        'Write {"NAME": VALUE}, or [{"type": NAME, "value": VALUE, "issuer": "CustomClaim"}].',
+    ),
+    "policy-evidence-kind": Reason(
+        "An attestation policy is tried on quotes; this is other evidence.", "Give its claims with --claims."
+    ),
     "batch-line": Reason("A line of a batch is no object with quote, collateral and at.", "Correct the line."),
     "batch-unreadable": Reason("A file or line of a batch cannot be read.", "Check the name and its mode."),
     "kbs-evidence": Reason("The JSON of a key broker holds no evidence in a known shape.", _QUOTE),

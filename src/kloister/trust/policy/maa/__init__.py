@@ -13,6 +13,7 @@ from kloister.trust.policy.maa.claims import (
 )
 from kloister.trust.policy.maa.defaults import Kind, default_policy, policy_hash
 from kloister.trust.policy.maa.evaluator import configure
+from kloister.trust.policy.maa.excerpt import excerpt
 from kloister.trust.policy.maa.failure import MaaPolicyError, MaaSyntaxError
 from kloister.trust.policy.maa.lint import Finding, lint
 from kloister.trust.policy.maa.meter import MAX_STEPS
@@ -42,6 +43,7 @@ __all__ = [
     "configure",
     "default_policy",
     "evaluate",
+    "excerpt",
     "lint",
     "parse_policy",
     "policy_hash",
