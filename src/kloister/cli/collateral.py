@@ -20,11 +20,12 @@ from kloister.cli.sources import (
 )
 from kloister.cli.words import read_from
 from kloister.errors import Malformed
-from kloister.services.appraisal import parse_root
+from kloister.services.appraisal.inputs import parse_any_root
 from kloister.services.appraisal.recognise import MAX_SIZE as MAX_EVIDENCE
+from kloister.services.appraisal.recognise import Vouched, identify, vouched_by
 from kloister.services.collateral.model import Held, instant
 from kloister.services.collateral.pack import MAX_SIZE, Pack, State, state_of
-from kloister.trust.verifier import INTEL_ROOT, Root
+from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Root
 
 collateral_app = typer.Typer(
     no_args_is_help=True, help="Keep collateral for places without a network.", rich_markup_mode=None
@@ -35,7 +36,9 @@ _HOUR = 3600
 
 RootOption = Annotated[
     list[Path] | None,
-    typer.Option("--root", metavar="FILE", help="Trust this root (DER or PEM) instead of Intel's; may be repeated."),
+    typer.Option(
+        "--root", metavar="FILE", help="Trust this root (DER or PEM) instead of the makers'; may be repeated."
+    ),
 ]
 
 
@@ -61,7 +64,7 @@ def export(
 
     Example:  kloister collateral export --for quote.bin --out collateral.pack
     """
-    from kloister.serve.collateral import open_source
+    from kloister.serve.collateral import open_shelf
 
     choice = Choice(
         sources=source,
@@ -73,8 +76,8 @@ def export(
     )
     roots = _roots(root)
     for each in quote or ():
-        choice.fetch(_read(each, MAX_EVIDENCE), roots)
-    held = open_source(choice.settings(), roots, offline=True).held()
+        _fetch(choice, _read(each, MAX_EVIDENCE), roots)
+    held = open_shelf(choice.settings(), roots).held()
     files.replace(out, Pack(clock.now(), tuple(held)).build(), mode=None)
     if as_json:
         print_json({"file": str(out), "items": [one.as_json() for one in held]})
@@ -95,10 +98,10 @@ def import_(
 
     Example:  kloister collateral import collateral.pack
     """
-    from kloister.serve.collateral import open_source
+    from kloister.serve.collateral import open_shelf
 
     items = [held.item for held in _pack(pack).items]
-    taken, refused = open_source(Choice(cache=cache).settings(), _roots(root), offline=True).take(items)
+    taken, refused = open_shelf(Choice(cache=cache).settings(), _roots(root)).take(items)
     if as_json:
         lines = [{"item": item.key.label, "reason": error.as_json()} for item, error in refused]
         print_json({"taken": [held.as_json() for held in taken], "refused": lines})
@@ -127,13 +130,13 @@ def show(
 
     Example:  kloister collateral show --warn-days 10
     """
-    from kloister.serve.collateral import open_source
+    from kloister.serve.collateral import open_shelf
 
     now = _time(at)
     if pack is not None:
         held = list(_pack(pack).items)
     else:
-        held = open_source(Choice(cache=cache).settings(), _roots(root), offline=True).windows()
+        held = open_shelf(Choice(cache=cache).settings(), _roots(root)).windows()
     rows = [_row(one, now, timedelta(days=warn_days)) for one in held]
     if as_json:
         print_json({"at": instant(now), "items": rows})
@@ -168,13 +171,25 @@ def _time(text: str | None) -> datetime:
         return parse_time(text)
 
 
-def _roots(paths: Sequence[Path] | None) -> list[Root]:
-    return [_root(path) for path in paths or ()] or [INTEL_ROOT]
+def _fetch(choice: Choice, evidence: bytes, roots: Sequence[Root | AmdRoot]) -> None:
+    intel = [root for root in roots if isinstance(root, Root)]
+    amd = [root for root in roots if isinstance(root, AmdRoot)]
+    vouched = vouched_by(*identify(evidence))
+    if vouched is Vouched.ENDORSEMENT and amd:
+        choice.fetch_endorsement(evidence, amd)
+    elif vouched is Vouched.COLLATERAL and intel:
+        choice.fetch(evidence, intel)
+    else:
+        raise typer.BadParameter("No root was named that could vouch for the evidence after --for.")
 
 
-def _root(path: Path) -> Root:
+def _roots(paths: Sequence[Path] | None) -> list[Root | AmdRoot]:
+    return [_root(path) for path in paths or ()] or [INTEL_ROOT, *AMD_ROOTS]
+
+
+def _root(path: Path) -> Root | AmdRoot:
     with read_from(path, "A root is one certificate, DER or PEM, as `kloister simulator root` writes it."):
-        return parse_root(_read(path, _MAX_ROOT))
+        return parse_any_root(_read(path, _MAX_ROOT))
 
 
 def _pack(path: Path) -> Pack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +15,17 @@ _MAX_FILE = 1024 * 1024  # bytes of a file of certificates or of a revocation li
 
 VekOption = Annotated[
     Path | None,
-    typer.Option("--vek", metavar="FILE", help="Of an SNP report: the VCEK or VLEK certificate, DER or PEM."),
+    typer.Option(
+        "--vek",
+        metavar="FILE",
+        help="Of an SNP report: the VCEK or VLEK certificate, DER or PEM [default: a VCEK is held or fetched].",
+    ),
 ]
 ChainOption = Annotated[
     Path | None,
-    typer.Option("--chain", metavar="FILE", help="Of an SNP report: ASK or ASVK and ARK, DER or PEM."),
+    typer.Option(
+        "--chain", metavar="FILE", help="Of an SNP report: ASK or ASVK and ARK, DER or PEM [default: held or fetched]."
+    ),
 ]
 CrlOption = Annotated[
     Path | None,
@@ -26,13 +33,23 @@ CrlOption = Annotated[
 ]
 
 
-def read_endorsement(vek: Path | None, chain: Path | None, crl: Path | None) -> SnpEndorsement | None:
-    """The files that were named; None where none was. Raises `Malformed`: `file-size`; or `BadParameter`."""
-    if vek is None and chain is None and crl is None:
-        return None
-    if vek is None or chain is None:
-        raise typer.BadParameter("--vek and --chain belong together.")
-    return SnpEndorsement(vek=_read(vek), chain=_read(chain), crl=_read(crl) if crl else None)
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was named: a whole endorsement, or the certificate of the key alone, or nothing."""
+
+    endorsement: SnpEndorsement | None = None
+    vek: bytes | None = None
+
+
+def read_endorsement(vek: Path | None, chain: Path | None, crl: Path | None) -> Given:
+    """The files that were named. Raises `Malformed`: `file-size`; or `BadParameter`."""
+    if (vek is None and chain is not None) or (chain is None and crl is not None):
+        raise typer.BadParameter("--crl goes with --chain, and --chain with --vek.")
+    if vek is None:
+        return Given()
+    if chain is None:
+        return Given(vek=_read(vek))
+    return Given(SnpEndorsement(vek=_read(vek), chain=_read(chain), crl=_read(crl) if crl else None))
 
 
 def _read(path: Path) -> bytes:

@@ -104,14 +104,16 @@ class Choice:
                 say(f"{held.item.key.label} is of {instant(held.item.fetched)}: {_first(held)}")
         return provided
 
-    def fetch_endorsement(self, evidence: bytes, roots: Sequence[AmdRoot]) -> ProvidedEndorsement:
+    def fetch_endorsement(
+        self, evidence: bytes, roots: Sequence[AmdRoot], vek: bytes | None = None
+    ) -> ProvidedEndorsement:
         """What vouches for an SNP report, or an Azure blob with one. Raises as `AmdSource.endorsement`."""
         from kloister.serve.collateral import open_amd_source
 
         found = unwrap(*identify(evidence))
         report = HclBlob.parse(found.data).report if found.inner is Kind.AZURE_HCL else found.data
         source = open_amd_source(self.settings(), roots, offline=self.offline)
-        return source.endorsement(SnpReport.parse(report))
+        return source.endorsement(SnpReport.parse(report), vek=vek)
 
     def provider(self) -> Callable[[Sequence[Root | AmdRoot]], Provider]:
         """What makes, in any process, the collateral of a batch."""

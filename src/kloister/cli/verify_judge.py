@@ -78,9 +78,10 @@ def _by_endorsement(case: Case, inputs: Inputs, choice: Choice) -> Judged:
         raise typer.BadParameter("AMD publishes no baselines: of an SNP report only --what-if-at can be asked.")
     roots = inputs.amd_roots()
     more: dict[str, Any] = {}
-    given = read_endorsement(inputs.vek, inputs.chain, inputs.crl) or case.endorsement
+    named = read_endorsement(inputs.vek, inputs.chain, inputs.crl)
+    given = named.endorsement or (None if named.vek else case.endorsement)
     if given is None and roots:
-        fetched = choice.fetch_endorsement(case.evidence, roots)
+        fetched = choice.fetch_endorsement(case.evidence, roots, named.vek)
         given, more = fetched.endorsement, {"collateral": fetched.as_json()}
     question = Question(case.evidence, roots, case.parsed_policy(inputs.policy), endorsement=given)
     rows = what_if(question, None, case.at, (), inputs.other_times)

@@ -16,6 +16,7 @@ from kloister.services.collateral import CachedSource, Clock, Freshness
 from kloister.services.collateral.backoff import Backoff
 from kloister.services.collateral.dialects import Source
 from kloister.services.collateral.fetcher import Fetcher
+from kloister.services.collateral.holding import Holding, Shelf
 from kloister.services.collateral.kds import AmdSource
 from kloister.services.collateral.settings import Settings
 from kloister.services.collateral.source import Cache
@@ -33,12 +34,20 @@ def open_source(settings: Settings, roots: Sequence[Root], *, offline: bool = Fa
     Raises:
         Misconfigured: `source-ca`.
     """
-    return CachedSource(_cache(settings, settings.sources, offline=offline), roots, CLOCK)
+    return CachedSource(_cache(settings, settings.sources, offline=offline), roots)
 
 
 def open_amd_source(settings: Settings, roots: Sequence[AmdRoot], *, offline: bool = False) -> AmdSource:
     """The same for SNP reports, by AMD's service. Raises `Misconfigured`: `source-ca`."""
     return AmdSource(_cache(settings, settings.kds, offline=offline), roots)
+
+
+def open_shelf(settings: Settings, roots: Sequence[Root | AmdRoot]) -> Shelf:
+    """All that is held under these roots; nothing is fetched."""
+    intel = [root for root in roots if isinstance(root, Root)]
+    amd = [root for root in roots if isinstance(root, AmdRoot)]
+    holdings: list[Holding] = [open_source(settings, intel, offline=True)] if intel else []
+    return Shelf([*holdings, *([open_amd_source(settings, amd, offline=True)] if amd else [])])
 
 
 def open_issuer(settings: Settings, issuer: str, token: bytes) -> JwkSet:
@@ -52,7 +61,7 @@ def _cache(settings: Settings, sources: Sequence[Source], *, offline: bool) -> C
     if offline:
         freshness = replace(freshness, hard=None, fresh=timedelta.max)  # its own validity is the only limit
     fetcher = None if offline else _fetcher(settings, sources)
-    return Cache(fetcher, Store(settings.cache, entropy.identifier), CLOCK, freshness)
+    return Cache(fetcher, Store(settings.cache), CLOCK, freshness)
 
 
 def _fetcher(settings: Settings, sources: Sequence[Source]) -> Fetcher:

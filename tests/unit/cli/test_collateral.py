@@ -285,3 +285,34 @@ def test_what_vouches_for_an_snp_report_is_fetched_once(tmp_path: Path) -> None:
     assert kloister(*command, "--offline").json["genuine"] is True
     again = kloister(*command, "--source", f"kds+{server.url}")  # nobody answers there any more
     assert again.json["genuine"] is True
+
+
+def test_a_pack_carries_amds_documents_too_and_names_no_chip(desk: Desk) -> None:
+    now = datetime.now(UTC)
+    issued = Issued(start=now - timedelta(days=1), end=now + timedelta(days=365))
+    forge = replace(MILAN, vek=issued, ask=issued, ark=issued)
+    report, chip = desk.folder / "report.bin", forge.report.chip_id.hex()
+    report.write_bytes(forge.signed())
+    (desk.folder / "ark.der").write_bytes(forge.ark_der())
+    roots = [*desk.roots, "--root", desk.path("ark.der")]
+    fetch = ["--for", desk.path("quote.bin"), "--for", str(report), "--out", desk.path("pack")]
+    crl = forge.crl(start=now - timedelta(days=1), end=now + timedelta(days=30))
+    with pcs.serving(kds(forge, crl)) as server:
+        sources = [*desk.source, "--source", f"kds+{server.url}", "--cache", desk.path("cache")]
+        exported = kloister("collateral", "export", *fetch, *roots, *sources, "--json")
+    assert (exported.code, len(exported.json["items"])) == (0, 7), exported
+    inside = [*roots, "--cache", desk.path("inside")]
+    imported = kloister("collateral", "import", desk.path("pack"), *inside)
+    assert (imported.code, imported.out) == (0, "taken: 7\n")
+    shown = kloister("collateral", "show", *inside)
+    assert (shown.code, shown.out.count(" to ")) == (0, 7)
+    verify = ["verify", str(report), "--root", desk.path("ark.der"), "--cache", desk.path("inside"), "--offline"]
+    done = kloister(*verify, "--bundle-out", desk.path("bundle"))
+    assert done.code == 0
+    assert kloister("verify", desk.path("bundle"), "--root", desk.path("ark.der"), "--offline").code == 0
+    looked = kloister("collateral", "show", desk.path("pack"), "--json")
+    for output in (exported, imported, shown, done, looked):
+        assert chip not in (output.out + output.err).lower()
+    assert kloister("collateral", "import", desk.path("pack"), *desk.roots, "--cache", desk.path("x")).code == 1
+    neither = kloister("collateral", "export", "--for", str(report), "--out", desk.path("p"), *desk.roots)
+    assert neither.code == 2

@@ -18,17 +18,17 @@ from kloister.formats.snp import (
     SigningKey,
     SnpReport,
     Tcb,
-    VekExtensions,
     check_pss,
     parse_certificates,
 )
 from kloister.services.collateral.dialects import SourceKind
+from kloister.services.collateral.holding import Admit, Holding
 from kloister.services.collateral.model import Held, Item, Key, Kind, Window, anchor_of
-from kloister.services.collateral.source import Cache
+from kloister.services.collateral.source import Cache, present
 from kloister.services.collateral.transport import Answer, Endpoint, Request
 from kloister.trust.amd_root import AmdRoot
 from kloister.trust.verifier.chain import check_period
-from kloister.trust.verifier.endorsement import SnpEndorsement, endorsed_key
+from kloister.trust.verifier.endorsement import EndorsedKey, SnpEndorsement, endorsed_key
 
 KDS = "https://kdsintf.amd.com"
 _HWID_TURIN = 8  # bytes of CHIP_ID that name a chip from Turin on (AMD 57230)
@@ -57,7 +57,7 @@ class KdsSource:
 
     def request(self, key: Key) -> Request | None:
         """See `Source.request`. The chip's identifier is in the path, and therefore in no error."""
-        line = f"{self.base}/vcek/v1/{key.get('product')}"
+        line = f"{self.base}/{key.get('family') or 'vcek'}/v1/{key.get('product')}"
         if key.kind is Kind.AMD_CHAIN:
             return Request(f"{line}/cert_chain", limit=_LIMIT)
         if key.kind is Kind.AMD_CRL:
@@ -110,8 +110,8 @@ class AmdAdmission:
             return self._chain(item, at)
         if item.key.kind is Kind.AMD_CRL:
             return self._crl(item, at)
-        if item.key.kind is Kind.VCEK:
-            return self._vcek(item, at)
+        if item.key.kind in (Kind.VCEK, Kind.VLEK):
+            return self._vek(item, at)
         raise Misused("item-kind", f"{item.key.kind} is not one of AMD's documents.")
 
     def _root(self, item: Item) -> AmdRoot:
@@ -140,10 +140,10 @@ class AmdAdmission:
         check_period(crl.this_update, crl.next_update, at, "ark-crl", "revocation list")
         return Window(crl.this_update, crl.next_update)
 
-    def _vcek(self, item: Item, at: datetime) -> Window:
+    def _vek(self, item: Item, at: datetime) -> Window:
         endorsed = endorsed_key(SnpEndorsement(vek=item.body, chain=self.chain, crl=self.crl), self.roots)
         endorsed.check_periods(at)
-        _check_chip(endorsed.extensions, item.key)
+        _check_key(endorsed, item.key)
         vek = parse_certificates(item.body, "vek")[0]
         return Window(vek.not_before, vek.not_after)
 
@@ -154,12 +154,14 @@ def _check_issuer(issuer: AmdCertificate, root: AmdRoot) -> None:
     check_pss(root.key, issuer.signature, issuer.tbs, "ask-signature", f'the certificate "{issuer.common_name}"')
 
 
-def _check_chip(extensions: VekExtensions, key: Key) -> None:
-    """What is kept for ever must be for this chip at these levels."""
-    product = Product(key.get("product"))
-    hwid = extensions.hwid or b""
+def _check_key(endorsed: EndorsedKey, key: Key) -> None:
+    """What is kept for ever must be of this kind, for this chip (unless it is masked, or a VLEK's) at these levels."""
+    product, extensions = Product(key.get("product")), endorsed.extensions
+    wanted = SigningKey.VCEK if key.kind is Kind.VCEK else SigningKey.VLEK
     others = extensions.differences(bytes.fromhex(key.get("tcb")), product)
-    if hwid.hex() != key.get("chip") or extensions.product != product or others:
+    chip = bytes.fromhex(key.get("chip"))
+    elsewhere = any(chip) and chip != extensions.hwid
+    if endorsed.kind is not wanted or elsewhere or extensions.product != product or others:
         raise Unverified("collateral-other", f"The certificate is not the one that was asked for ({key.label}).")
 
 
@@ -175,7 +177,7 @@ class ProvidedEndorsement:
         return [held.as_json() for held in self.items]
 
 
-class AmdSource:
+class AmdSource(Holding):
     """Endorsements of SNP reports, over a cache. May be shared by threads.
 
     Args:
@@ -183,54 +185,96 @@ class AmdSource:
         roots: who may vouch for them.
     """
 
+    kinds = (Kind.AMD_CHAIN, Kind.AMD_CRL, Kind.VCEK, Kind.VLEK)
+
     def __init__(self, cache: Cache, roots: Sequence[AmdRoot]) -> None:
         if not roots:
             raise Misused("roots-missing", "Without a root nothing can be admitted.")
-        self._cache = cache
+        super().__init__(cache, anchor_of(root.fingerprint for root in roots))
         self._roots = tuple(roots)
-        self._anchor = anchor_of(root.fingerprint for root in roots)
 
-    def endorsement(self, report: SnpReport, product: Product | None = None) -> ProvidedEndorsement:
+    def endorsement(
+        self, report: SnpReport, product: Product | None = None, vek: bytes | None = None
+    ) -> ProvidedEndorsement:
         """What vouches for the key that signed a report.
 
         Args:
             report: not verified; a lie in it leads to certificates that its verification then refuses.
             product: for reports of version 2, which do not say it.
+            vek: the certificate of the key (DER or PEM), kept for ever if it is genuine; without it the chip's is asked
+                for. A VLEK, which AMD hands to its owner alone, must be given once.
 
         Raises:
             Unavailable: `collateral-vlek`, `collateral-chip-masked`, `collateral-product`, and as
                 `CollateralSource.collateral`.
-            Unverified: `collateral-refused`.
+            Unverified: `collateral-refused`; for one that is given, as `AmdAdmission.admit`.
         """
-        key = self._vcek(report, product)
-        deadline, line = self._cache.deadline(), key.get("product")
-        alone = AmdAdmission(self._roots)
-        keys = [Key.of(kind, product=line).under(self._anchor) for kind in (Kind.AMD_CHAIN, Kind.AMD_CRL)]
-        chain = self._cache.get(keys[0], alone.admit, deadline, for_ever=True)
-        crl = self._cache.get(keys[1], alone.admit, deadline)
-        admission = replace(alone, chain=chain.item.body, crl=crl.item.body)
-        vek = self._cache.get(key.under(self._anchor), admission.admit, deadline, for_ever=True)
-        endorsement = SnpEndorsement(vek=vek.item.body, chain=chain.item.body, crl=crl.item.body)
-        return ProvidedEndorsement(endorsement, (vek, chain, crl))
-
-    def _vcek(self, report: SnpReport, product: Product | None) -> Key:
-        if report.flags.signing_key != SigningKey.VCEK:
+        key, deadline = _key_of(report, product, given=vek is not None), self._cache.deadline()
+        if key.kind is Kind.VLEK and vek is None and not self._cache.knows(key.under(self._anchor)):
             raise Unavailable(
                 "collateral-vlek",
-                "The report was not signed by a chip's own key (VCEK), and AMD's service has no others.",
-                "Take the VLEK's certificate from the host, where the report came from: --vek and --chain.",
+                "The report was signed by its provider's key (VLEK), and AMD's service hands that to nobody else.",
+                "Take its certificate from the host, where the report came from: --vek FILE; it is kept then.",
             )
-        if not any(report.chip_id):
-            raise Unavailable(
-                "collateral-chip-masked",
-                "The report's CHIP_ID is masked, so nobody can say which certificate is its.",
-                "Take the certificate from the host: --vek and --chain.",
-            )
-        cpuid = report.cpuid
-        line = product if cpuid is None else Product.of_cpuid(cpuid.family, cpuid.model)
-        if line is None:
-            raise Unavailable(
-                "collateral-product", "The report does not say of which product line it is.", "Name the product line."
-            )
-        chip = report.chip_id[:_HWID_TURIN] if line is Product.TURIN else report.chip_id
-        return Key.of(Kind.VCEK, product=str(line), chip=chip.hex(), tcb=report.reported_tcb.hex())
+        alone = AmdAdmission(self._roots)
+        chain_key, crl_key = (each.under(self._anchor) for each in _issuers(key))
+        chain = self._cache.get(chain_key, alone.admit, deadline, for_ever=True)
+        crl = self._cache.get(crl_key, alone.admit, deadline)
+        admit = replace(alone, chain=chain.item.body, crl=crl.item.body).admit
+        under = key.under(self._anchor)
+        held = self._cache.get(under, admit, deadline, for_ever=True) if vek is None else self._given(under, vek, admit)
+        endorsement = SnpEndorsement(vek=held.item.body, chain=chain.item.body, crl=crl.item.body)
+        return ProvidedEndorsement(endorsement, (held, chain, crl))
+
+    def _given(self, key: Key, vek: bytes, admit: Admit) -> Held:
+        now = self._cache.now()
+        fetched = now.replace(microsecond=0)
+        item = Item(key=key, body=vek, source="given", fetched=fetched)
+        return self._cache.put(Held(item, admit(item, now)), admit)
+
+    def admission(self, item: Item) -> Admit:
+        """See `Holding.admission`."""
+        alone = AmdAdmission(self._roots)
+        if item.key.kind in (Kind.AMD_CHAIN, Kind.AMD_CRL):
+            return alone.admit
+        bodies = []
+        for issuer in _issuers(item.key):
+            under = issuer.under(self._anchor)
+            bodies.append(present(self._cache.held(under, alone.admit, self._cache.now()), under).item.body)
+        return replace(alone, chain=bodies[0], crl=bodies[1]).admit
+
+    def window(self, item: Item) -> Window:
+        """See `Holding.window`."""
+        if item.key.kind is Kind.AMD_CRL:
+            crl = AmdCrl.parse(item.body)
+            return Window(crl.this_update, crl.next_update)
+        certificates = parse_certificates(item.body, str(item.key.kind))
+        return Window(max(one.not_before for one in certificates), min(one.not_after for one in certificates))
+
+
+def _issuers(key: Key) -> tuple[Key, Key]:
+    """The chain above a VEK, and the list of what its root revoked."""
+    product = key.get("product")
+    if key.kind is Kind.VCEK:
+        return Key.of(Kind.AMD_CHAIN, product=product), Key.of(Kind.AMD_CRL, product=product)
+    return Key.of(Kind.AMD_CHAIN, product=product, family="vlek"), Key.of(Kind.AMD_CRL, product=product)
+
+
+def _key_of(report: SnpReport, product: Product | None, *, given: bool) -> Key:
+    """Which VEK a report needs. Raises `Unavailable`: `collateral-chip-masked`, `collateral-product`."""
+    cpuid = report.cpuid
+    line = product if cpuid is None else Product.of_cpuid(cpuid.family, cpuid.model)
+    if line is None:
+        raise Unavailable(
+            "collateral-product", "The report does not say of which product line it is.", "Name the product line."
+        )
+    if report.flags.signing_key != SigningKey.VCEK:
+        return Key.of(Kind.VLEK, product=str(line), tcb=report.reported_tcb.hex())
+    if not any(report.chip_id) and not given:
+        raise Unavailable(
+            "collateral-chip-masked",
+            "The report's CHIP_ID is masked, so nobody can say which certificate is its.",
+            "Take the certificate from the host: --vek and --chain.",
+        )
+    chip = report.chip_id[:_HWID_TURIN] if line is Product.TURIN else report.chip_id
+    return Key.of(Kind.VCEK, product=str(line), chip=chip.hex(), tcb=report.reported_tcb.hex())

@@ -37,13 +37,14 @@ class Update(StrEnum):
 
 
 class Kind(StrEnum):
-    """The documents: Intel's four, and AMD's three."""
+    """The documents: Intel's four, and AMD's."""
 
     TCB_INFO = "tcb-info"
     QE_IDENTITY = "qe-identity"
     PCK_CRL = "pck-crl"
     ROOT_CRL = "root-crl"
     VCEK = "vcek"
+    VLEK = "vlek"
     AMD_CHAIN = "amd-chain"
     AMD_CRL = "amd-crl"
 

@@ -8,24 +8,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import NoReturn
 
-from kloister.errors import KloisterError, Misused, Unavailable, Unverified
+from kloister.errors import KloisterError, Misused, Unavailable
 from kloister.formats.dcap import envelope
 from kloister.formats.dcap.envelope import Envelope
 from kloister.services.collateral.admission import IntelAdmission, window_of
 from kloister.services.collateral.fetcher import Fetcher
 from kloister.services.collateral.flight import Flights, wait
+from kloister.services.collateral.holding import Admit, Holding
 from kloister.services.collateral.model import Held, Item, Key, Kind, Wanted, Window, anchor_of
 from kloister.services.collateral.ports import Clock, Provided
 from kloister.services.collateral.store import Store
 from kloister.trust.root import Root
 from kloister.trust.verifier import Collateral
 
-INTEL_KINDS = (Kind.ROOT_CRL, Kind.PCK_CRL, Kind.TCB_INFO, Kind.QE_IDENTITY)
+_MOMENT = 0.05  # seconds between looks at whether another process is done
 _MAX_HELD = 4096  # documents in memory; four per platform family, one per AMD chip
-
-Admit = Callable[[Item, datetime], Window]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +63,10 @@ class Cache:
         self._lock = threading.Lock()
         self._memory: dict[Key, Held] = {}
 
+    def now(self) -> datetime:
+        """The present."""
+        return self._clock.now()
+
     def deadline(self) -> float:
         """When a call that begins now must be over."""
         return self._clock.monotonic() + self._freshness.patience
@@ -79,12 +81,11 @@ class Cache:
         held = self.held(key, admit, now)
         fetcher = self._fetcher
         if fetcher is None:
-            return lambda: _present(held, key)
-        age = now - held.item.fetched if held else timedelta.max
-        if held is not None and (for_ever or timedelta(0) <= age < self._freshness.fresh):
+            return lambda: present(held, key)
+        if held is not None and self._fresh(held, for_ever=for_ever):
             return lambda: held
-        future = self._flights.start(key, lambda: self._fetch(fetcher, key, admit, deadline))
-        usable = self._usable(held, age)
+        future = self._flights.start(key, lambda: self._fetch(fetcher, key, admit, deadline, for_ever=for_ever))
+        usable = self._usable(held, now - held.item.fetched if held else timedelta.max)
         if usable is not None and self._freshness.background:
             return lambda: usable
         return lambda: self._finish(future, usable, deadline)
@@ -93,27 +94,28 @@ class Cache:
         """What is held under a key and admitted at `at`, however old."""
         with self._lock:
             held = self._memory.get(key)
-        item = held.item if held else self._store.load(key) if self._store else None
-        if item is None:
-            return None
-        try:
-            return Held(item, admit(item, at))
-        except KloisterError:
-            return None
+        return self._admitted(held.item if held else self._store.load(key) if self._store else None, admit, at)
+
+    @staticmethod
+    def _admitted(item: Item | None, admit: Admit, at: datetime) -> Held | None:
+        with contextlib.suppress(KloisterError):
+            return Held(item, admit(item, at)) if item is not None else None
+        return None
+
+    def knows(self, key: Key) -> bool:
+        """Whether anything is kept under a key, genuine or not."""
+        with self._lock:
+            kept = key in self._memory
+        return kept or (self._store is not None and self._store.load(key) is not None)
 
     def put(self, held: Held, admit: Admit) -> Held:
         """Keep an admitted item, unless a newer one is held; what is held then."""
         before = self.held(held.item.key, admit, self._clock.now())
         if before is not None and before.window.issued > held.window.issued:
             return before  # genuine, but replayed: an older document does not replace a newer one
-        with self._lock:
-            self._memory.pop(held.item.key, None)
-            self._memory[held.item.key] = held
-            while len(self._memory) > _MAX_HELD:
-                self._memory.pop(next(iter(self._memory)))
         if self._store is not None:
             self._store.save(held.item)
-        return held
+        return self._remember(held)
 
     def items(self) -> list[Item]:
         """All that is kept, unverified, sorted by what it is."""
@@ -126,9 +128,34 @@ class Cache:
         hard = self._freshness.hard
         return held if hard is None or age < hard else None
 
-    def _fetch(self, fetcher: Fetcher, key: Key, admit: Admit, deadline: float) -> Held:
-        held = fetcher.fetch(key, lambda item: admit(item, self._clock.now()), deadline)
-        return self.put(held, admit)
+    def _fetch(self, fetcher: Fetcher, key: Key, admit: Admit, deadline: float, *, for_ever: bool) -> Held:
+        """Fetch it, unless another process did so while this one waited for its turn."""
+        if self._store is None:
+            return self.put(self._ask(fetcher, key, admit, deadline), admit)
+        with self._store.turn(key, lambda: self._late(deadline)):
+            held = self._admitted(self._store.load(key), admit, self._clock.now())
+            if held is not None and self._fresh(held, for_ever=for_ever):
+                return self._remember(held)
+            return self.put(self._ask(fetcher, key, admit, deadline), admit)
+
+    def _ask(self, fetcher: Fetcher, key: Key, admit: Admit, deadline: float) -> Held:
+        return fetcher.fetch(key, lambda item: admit(item, self._clock.now()), deadline)
+
+    def _fresh(self, held: Held, *, for_ever: bool) -> bool:
+        return for_ever or timedelta(0) <= self._clock.now() - held.item.fetched < self._freshness.fresh
+
+    def _remember(self, held: Held) -> Held:
+        with self._lock:
+            self._memory.pop(held.item.key, None)
+            self._memory[held.item.key] = held
+            while len(self._memory) > _MAX_HELD:
+                self._memory.pop(next(iter(self._memory)))
+        return held
+
+    def _late(self, deadline: float) -> bool:
+        """Wait a moment for another process; whether there is no more time to wait."""
+        self._clock.sleep(_MOMENT)
+        return self._clock.monotonic() >= deadline
 
     def _finish(self, future: Future[Held], usable: Held | None, deadline: float) -> Held:
         try:
@@ -139,13 +166,10 @@ class Cache:
             return replace(usable, stale=error)
 
 
-def _present(held: Held | None, key: Key) -> Held:
-    if held is None:
-        _not_held(key)
-    return held
-
-
-def _not_held(key: Key) -> NoReturn:
+def present(held: Held | None, key: Key) -> Held:
+    """What is held under a key. Raises `Unavailable`: `collateral-not-held`."""
+    if held is not None:
+        return held
     raise Unavailable(
         "collateral-not-held",
         f"The cache holds no valid collateral of this kind ({key.label}), and nothing may be fetched.",
@@ -165,22 +189,21 @@ def _unreachable(error: KloisterError, fetcher: Fetcher | None) -> KloisterError
     )
 
 
-class CachedSource:
+class CachedSource(Holding):
     """Intel's collateral: the port `CollateralSource`, over a cache. May be shared by threads.
 
     Args:
         cache: where documents are held, and how they are fetched.
         roots: who may vouch for them.
-        clock: time.
     """
 
-    def __init__(self, cache: Cache, roots: Sequence[Root], clock: Clock) -> None:
+    kinds = (Kind.ROOT_CRL, Kind.PCK_CRL, Kind.TCB_INFO, Kind.QE_IDENTITY)
+
+    def __init__(self, cache: Cache, roots: Sequence[Root]) -> None:
         if not roots:
             raise Misused("roots-missing", "Without a root nothing can be admitted.")
-        self._cache = cache
+        super().__init__(cache, anchor_of(root.fingerprint for root in roots))
         self._roots = tuple(roots)
-        self._anchor = anchor_of(root.fingerprint for root in roots)
-        self._clock = clock
 
     def collateral(self, wanted: Wanted) -> Provided:
         """See `CollateralSource.collateral`."""
@@ -191,53 +214,20 @@ class CachedSource:
         started = [self._cache.begin(key, admit, deadline) for key in others]
         return assembled([root_crl, *(finish() for finish in started)], wanted.pck_chain)
 
-    def held(self) -> list[Held]:
-        """All that is held under these roots and valid now, sorted by what it is."""
-        return [held for item in self._cache.items() if (held := self._admitted(item)) is not None]
-
-    def windows(self) -> list[Held]:
-        """All that is held under these roots, expired or not, with the windows that it claims; unverified."""
-        found = []
-        for item in self._cache.items():
-            if item.key == item.key.under(self._anchor):
-                with contextlib.suppress(KloisterError):
-                    found.append(Held(item, window_of(item)))
-        return found
-
-    def take(self, items: Sequence[Item]) -> tuple[list[Held], list[tuple[Item, KloisterError]]]:
-        """Admit items that others fetched, a pack's: what is held of them now, and what was refused and why."""
-        taken: list[Held] = []
-        refused: list[tuple[Item, KloisterError]] = []
-        for item in sorted(items, key=lambda one: one.key.kind is not Kind.ROOT_CRL):  # the root's list first
-            moved = replace(item, key=item.key.under(self._anchor))
-            try:
-                admit = self._admit_for(moved)
-                taken.append(self._cache.put(Held(moved, admit(moved, self._clock.now())), admit))
-            except KloisterError as error:
-                refused.append((item, error))
-        return taken, refused
-
-    def _admitted(self, item: Item) -> Held | None:
-        if item.key != item.key.under(self._anchor):
-            return None
-        try:
-            return Held(item, self._admit_for(item)(item, self._clock.now()))
-        except KloisterError:
-            return None
-
-    def _admit_for(self, item: Item) -> Admit:
+    def admission(self, item: Item) -> Admit:
+        """See `Holding.admission`."""
         if item.key.kind is Kind.ROOT_CRL:
             return IntelAdmission(self._roots).admit
-        if item.key.kind not in INTEL_KINDS:
-            raise Unverified("collateral-other", f"This is none of Intel's documents ({item.key.label}).")
         first = Key.of(Kind.ROOT_CRL).under(self._anchor)
-        root_crl = self._cache.held(first, IntelAdmission(self._roots).admit, self._clock.now())
-        if root_crl is None:
-            _not_held(first)
-        return self._admission(root_crl.item).admit
+        root_crl = self._cache.held(first, IntelAdmission(self._roots).admit, self._cache.now())
+        return self._admission(present(root_crl, first).item).admit
+
+    def window(self, item: Item) -> Window:
+        """See `Holding.window`."""
+        return window_of(item)
 
     def _admission(self, root_crl: Item) -> IntelAdmission:
-        listed = IntelAdmission(self._roots).root_crl(root_crl, self._clock.now())
+        listed = IntelAdmission(self._roots).root_crl(root_crl, self._cache.now())
         return IntelAdmission(self._roots, listed.revoked)
 
 

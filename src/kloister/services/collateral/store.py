@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from kloister import files
 from kloister.errors import Malformed, Misconfigured
 from kloister.formats.wire import canonical_json, load_json
 from kloister.services.collateral.model import MAX_BODY, Item, Key
@@ -16,37 +18,59 @@ _MAX_ITEMS = 65536  # files that are listed
 _SUFFIX = ".json"
 
 
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the lock of a file, which is made; None while another has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
 class Store:
     """Items in a directory, private to its owner.
 
     Args:
         directory: made when the first item is saved.
-        identifier: names of temporary files, never the same twice.
     """
 
-    def __init__(self, directory: Path, identifier: Callable[[], str]) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._identifier = identifier
 
     def load(self, key: Key) -> Item | None:
         """The item under a key; None where there is none, or none that can be read."""
         item = self._read(self._path(key))
         return item if item is not None and item.key == key else None
 
-    def save(self, item: Item) -> None:
-        """Put it in the place of the one before. Raises `Misconfigured`: `cache-unusable`."""
-        path = self._path(item.key)
-        temporary = path.with_name(f".{path.name}.{self._identifier()}")
+    @contextlib.contextmanager
+    def turn(self, key: Key, give_up: Callable[[], bool]) -> Iterator[bool]:
+        """Wait until no other process fetches this document, and hold others up meanwhile.
+
+        Yields whether it is our turn: False where `give_up` said so first, or the directory cannot be used. The lock is
+        the kernel's: it ends with the process that holds it.
+        """
+        path = self.directory / f".{key.name}.lock"
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                    file.write(canonical_json(item.as_json()))
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            lock = _lock(path)
+            while lock is None and not give_up():
+                lock = _lock(path)
+        except OSError:
+            lock = None  # `save` says what is wrong
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None:
+                path.unlink(missing_ok=True)  # before the lock ends: who waits for it sees that the file is gone
+                os.close(lock)
+
+    def save(self, item: Item) -> None:
+        """Put it in the place of the one before. Raises `Misconfigured`: `cache-unusable`."""
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            files.replace(self._path(item.key), canonical_json(item.as_json()))
         except OSError as error:
             raise Misconfigured(
                 "cache-unusable",

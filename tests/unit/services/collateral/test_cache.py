@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -54,6 +55,49 @@ def test_one_fetch_for_many_waiters(server: pcs.Server) -> None:
         release.set()
         assert len({result.result().collateral.tcb_info for result in results}) == 1
     assert len(server.asked) == len(set(server.asked)) == 4
+
+
+class Waiting(Time):
+    """A clock whose sleep takes its time."""
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+def test_one_fetch_for_many_processes(server: pcs.Server, tmp_path: Path) -> None:
+    """Two caches over one directory, as two processes have them: the lock is the file's, not the object's."""
+    waiting, release = threading.Semaphore(0), threading.Event()
+
+    def held_up(handler: pcs.Handler, answer: PcsAnswer) -> None:
+        waiting.release()
+        release.wait(10)
+        handler.good(answer)
+
+    server.always(held_up)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (
+            pool.submit(source([source_of(server.url)], Waiting(), store=tmp_path).collateral, WANTED) for _ in range(2)
+        )
+        assert waiting.acquire(timeout=10)
+        assert not waiting.acquire(timeout=0.2)  # the other waits for its turn
+        release.set()
+        assert first.result() == second.result()
+    assert len(server.asked) == len(set(server.asked)) == 4
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_who_waits_too_long_for_another_asks_himself(server: pcs.Server, tmp_path: Path) -> None:
+    key = next(iter(WANTED.keys()))
+    asker = source([source_of(server.url)], Time(), store=tmp_path)
+    root_crl = key.under(asker._anchor)
+    with Store(tmp_path).turn(root_crl, lambda: True) as ours:
+        assert ours
+        with Store(tmp_path).turn(root_crl, lambda: True) as again:
+            assert not again
+        with pytest.raises(KloisterError) as caught:
+            asker.collateral(WANTED)  # its time is over when it stops waiting
+        assert caught.value.code == "collateral-unreachable"
+    assert asker.collateral(WANTED).items
 
 
 def test_the_cache_outlives_the_process(server: pcs.Server, tmp_path: Path) -> None:
@@ -218,7 +262,7 @@ def test_foreign_and_expired_items_of_a_pack_are_refused(server: pcs.Server, tmp
 
 
 def test_a_directory_that_is_none_holds_nothing(tmp_path: Path) -> None:
-    assert Store(tmp_path / "none", str).items() == []
+    assert Store(tmp_path / "none").items() == []
     held: CachedSource = source([], Time(), store=tmp_path / "none")
     assert held.held() == []
     assert held.windows() == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -66,10 +65,9 @@ def source(
     allowed = frozenset(one for each in sources for one in each.endpoints)
     transport = HttpTransport(allowed, ssl.create_default_context(cafile=tls), when.monotonic)
     fetcher = Fetcher(sources, transport, Backoff(bytes), when.clock()) if sources else None
-    names = random.Random(1)
-    kept = Store(store, lambda: f"{names.random()}") if store else None
+    kept = Store(store) if store else None
     given = Freshness(**{"patience": 30.0, **freshness})
-    return CachedSource(Cache(fetcher, kept, when.clock(), given), [ROOT], when.clock())
+    return CachedSource(Cache(fetcher, kept, when.clock(), given), [ROOT])
 
 
 def fetched(server: pcs.Server, wanted: Wanted = WANTED, **options: Any) -> Provided:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,9 +12,10 @@ import pytest
 
 from kloister.errors import KloisterError
 from kloister.formats.snp import Product
-from kloister.services.collateral import Freshness
+from kloister.services.collateral import Freshness, Kind
 from kloister.services.collateral.backoff import Backoff
 from kloister.services.collateral.fetcher import Fetcher
+from kloister.services.collateral.holding import Shelf
 from kloister.services.collateral.kds import AmdSource, KdsSource
 from kloister.services.collateral.source import Cache
 from kloister.services.collateral.store import Store
@@ -33,9 +33,10 @@ def kds(forge: SnpForge, crl: bytes | None = None) -> pcs.Answers:
     listed = crl or forge.crl()
 
     def answer(path: str, query: Mapping[str, str]) -> PcsAnswer:
+        family = forge.kind.name.lower()
         line = f"/vcek/v1/{forge.product}"
         size = 8 if forge.product is Product.TURIN else 64
-        if path == f"{line}/cert_chain":
+        if path == f"/{family}/v1/{forge.product}/cert_chain":
             return PcsAnswer(200, "application/x-pem-file", forge.chain())
         if path == f"{line}/crl":
             return PcsAnswer(200, "application/x-pkcs7-crl", listed)
@@ -55,8 +56,7 @@ def source(server: pcs.Server | None, when: Time, forge: SnpForge = MILAN, store
         named = KdsSource(server.url)
         transport = HttpTransport(named.endpoints, ssl.create_default_context(), when.monotonic)
         fetcher = Fetcher([named], transport, Backoff(bytes), when.clock())
-    names = random.Random(1)
-    kept = Store(store, lambda: f"{names.random()}") if store else None
+    kept = Store(store) if store else None
     return AmdSource(Cache(fetcher, kept, when.clock(), Freshness(patience=30)), [forge.root])
 
 
@@ -156,6 +156,72 @@ def test_reports_whose_key_cannot_be_asked_for(server: pcs.Server) -> None:
         assert caught.value.code == code
     assert server.asked == []
     assert asker.endorsement(old, Product.MILAN).endorsement == asker.endorsement(MILAN.report).endorsement
+
+
+def test_a_vlek_is_given_once_and_kept(tmp_path: Path) -> None:
+    forge = SnpForge.vlek()
+    with pcs.serving(kds(forge)) as server:
+        given = source(server, Time(NOW), forge, tmp_path).endorsement(forge.report, vek=forge.vek_der())
+        assert [path for path in server.asked if "vlek" in path] == ["/vlek/v1/Milan/cert_chain"]
+    assert forge.verify(endorsement=given.endorsement).claims["signing_key"] == "vlek"
+    held = source(None, Time(NOW), forge, tmp_path).endorsement(forge.report)
+    assert held.endorsement == given.endorsement
+
+
+@pytest.mark.parametrize(
+    ("vek", "code"),
+    [
+        (MILAN.vek_der(), "collateral-other"),
+        (replace(SnpForge.vlek(), levels={1: 4, 2: 1, 3: 24, 8: 218}).vek_der(), "collateral-other"),
+        (replace(SnpForge.vlek(), vek=Issued(signer=(2, 3))).vek_der(), "vek-signature"),
+    ],
+)
+def test_a_certificate_that_is_given_must_be_the_reports(tmp_path: Path, vek: bytes, code: str) -> None:
+    forge = SnpForge.vlek()
+    both = forge.chain() + MILAN.chain()
+    with pcs.serving(
+        lambda path, query: (
+            replace(kds(forge)(path, query), body=both) if "chain" in path else (kds(forge)(path, query))
+        )
+    ) as server:
+        with pytest.raises(KloisterError) as caught:
+            source(server, Time(NOW), forge, tmp_path).endorsement(forge.report, vek=vek)
+        assert caught.value.code == code
+        assert not list(tmp_path.glob("vlek-*"))
+        assert source(server, Time(NOW), forge, tmp_path).endorsement(forge.report, vek=forge.vek_der()).items
+
+
+def test_a_masked_chip_takes_the_certificate_that_is_given(server: pcs.Server) -> None:
+    masked = replace(MILAN, report=replace(MILAN.report, chip_id=bytes(64)))
+    found = source(server, Time(NOW)).endorsement(masked.report, vek=MILAN.vek_der())
+    assert masked.verify(endorsement=found.endorsement)
+
+
+def test_what_is_held_of_amds_is_listed_and_taken_elsewhere(server: pcs.Server, tmp_path: Path) -> None:
+    here, there = (source(server, Time(NOW), store=tmp_path / name) for name in ("here", "there"))
+    provided = here.endorsement(MILAN.report)
+    assert {held.item.sha256 for held in here.held()} == {held.item.sha256 for held in provided.items}
+    assert [held.window for held in here.windows()] == [held.window for held in here.held()]
+    items = [held.item for held in here.held()][::-1]
+    taken, refused = there.take(items)
+    assert (len(taken), refused) == (3, [])
+    assert source(None, Time(NOW), store=tmp_path / "there").endorsement(MILAN.report).endorsement == (
+        provided.endorsement
+    )
+    forged = [replace(item, body=SWAPPED["forged"].vek_der()) for item in items if item.key.kind is Kind.VCEK]
+    assert [error.code for _, error in there.take(forged)[1]] == ["vek-signature"]
+    alone = source(None, Time(NOW), store=tmp_path / "none").take(forged)[1]
+    assert [error.code for _, error in alone] == ["collateral-not-held"]
+
+
+def test_a_shelf_refuses_what_no_root_vouches_for(server: pcs.Server) -> None:
+    amd = source(server, Time(NOW))
+    provided = amd.endorsement(MILAN.report)
+    items = [held.item for held in provided.items]
+    assert (len(Shelf([amd]).held()), len(Shelf([amd]).windows()), Shelf([]).held()) == (3, 3, [])
+    taken, refused = Shelf([]).take(items)
+    assert (taken, {error.code for _, error in refused}) == ([], {"root-untrusted"})
+    assert len(Shelf([amd]).take(items)[0]) == 3
 
 
 def test_amds_own_address() -> None:
