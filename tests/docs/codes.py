@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 
 SOURCES = ROOT / "src" / "kloister"
 _FAMILIES = ("Malformed", "Unverified", "Denied", "Unavailable", "Misused", "Misconfigured", "KloisterError")
-_CARRIERS = (*_FAMILIES, "Difference", "Condition", "Note")  # the last three stand in a refusal, or beside a result
+_CARRIERS = (*_FAMILIES, "Difference", "Condition", "Note", "MaaPolicyError")  # in a refusal, beside a result, or one
 _FIELDS = ("HexField", "NumberField", "FlagField")  # of the appraisal policy: claim and code
 _ANY = "*"
 _TYPED = 3  # arguments of every reader of a member: message, name, what
@@ -94,7 +94,7 @@ def _carried(node: ast.AST, path: Path, raisers: Raisers) -> Iterator[tuple[str,
     if name in _FIELDS and len(node.args) > 1:
         yield "Denied", node.args[1]
     keyword = next((one.value for one in node.keywords if one.arg == "code"), None)
-    carries = name in _CARRIERS or _is_finding(name, path)
+    carries = (name in _CARRIERS and not _is_syntax(name, path)) or _is_finding(name, path)
     known = (0, name) if carries else raisers.get((path, name), raisers.get((None, name)))
     place, family = known if known is not None else (None, "")
     if keyword is not None and place is not None:
@@ -108,6 +108,11 @@ def _carried(node: ast.AST, path: Path, raisers: Raisers) -> Iterator[tuple[str,
 def _is_finding(name: str, path: Path) -> bool:
     """Of a node's detection, which carries a code; the doctor's findings have names of their own."""
     return name == "Finding" and path.parent.name == "detection"
+
+
+def _is_syntax(name: str, path: Path) -> bool:
+    """A condition of a syntax tree, which carries no code."""
+    return name == "Condition" and path.parent.name == "maa"
 
 
 def _names_a_code(value: ast.expr) -> bool:

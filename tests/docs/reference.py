@@ -24,7 +24,10 @@ _FAMILIES = {
     "Misconfigured": "the operator's settings, files or machine do not allow it",
     "Misused": "a fault of Kloister itself",
 }
-_CARRIED_BY = {"Difference": "Denied", "Condition": "Denied", "Finding": "Misconfigured"}  # both are listed in a refusal
+_CARRIED_BY = {  # what is listed in a refusal, or is one
+    **dict.fromkeys(("Difference", "Condition", "MaaPolicyError"), "Denied"),
+    "Finding": "Misconfigured",
+}
 
 
 def pages() -> dict[Path, str]:
