@@ -168,8 +168,11 @@ class DirectoryCollateral:
 
     def held(self, need: Need, at: datetime) -> Chosen | None:
         """The best bundle."""
-        found = self._held.get(replace(need, evaluation_number=None), [])
-        if need.evaluation_number is not None:
+        bare = need if need.evaluation_number is None else replace(need, evaluation_number=None)
+        found = self._held.get(bare, [])
+        if len(found) == 1 and need is bare:
+            return found[0]
+        if need is not bare:
             found = [each for each in found if each.evaluation_number == need.evaluation_number]
         return max(found, key=lambda each: _merit(each, at), default=None)
 

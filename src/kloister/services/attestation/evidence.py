@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from kloister.errors import Denied, Malformed
@@ -17,6 +18,7 @@ from kloister.formats.wire import is_unicode
 from kloister.services.attestation.collateral import Chosen, CollateralPort, Needs
 from kloister.services.attestation.kinds import Kind
 from kloister.trust.evidence import Verified, VerifiedSgx, VerifiedTdx
+from kloister.trust.policy.maa import ATTESTATION_SERVICE, Claim
 from kloister.trust.snp_evidence import VerifiedSnp
 from kloister.trust.verifier import (
     AmdRoot,
@@ -216,16 +218,24 @@ def _own(verified: Verified | VerifiedSnp) -> Claims:
     return {"kloister-root": verified.root.fingerprint, "kloister-simulated": verified.simulated}
 
 
+@lru_cache(maxsize=4096)
 def _instant(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def as_policy_values(claims: Mapping[str, Any]) -> list[tuple[str, str | int | bool]]:
-    """Claims as a policy sees them: lists as several claims, objects as JSON text, fractions left out."""
-    found: list[tuple[str, str | int | bool]] = []
+def as_policy_claims(claims: Mapping[str, Any], wanted: frozenset[str] | None = None) -> list[Claim]:
+    """Claims as a policy sees them: lists as several claims, objects as JSON text, fractions left out.
+
+    Args:
+        claims: of the evidence.
+        wanted: the names that the policy asks for; None: it may ask for any.
+    """
+    found: list[Claim] = []
     for name, value in claims.items():
+        if wanted is not None and name not in wanted:
+            continue
         for each in value if isinstance(value, list) else [value]:
             one = json.dumps(each, separators=(",", ":"), sort_keys=True) if isinstance(each, dict) else each
             if isinstance(one, int) or (isinstance(one, str) and is_unicode(one)):
-                found.append((name, one))
+                found.append(Claim(name, one, ATTESTATION_SERVICE))
     return found

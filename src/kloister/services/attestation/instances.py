@@ -47,13 +47,13 @@ class Instances:
         held = self._held.get(instance.base_url)
         if held is None or held.generation != generation or now >= held.until:
             with self._lock:
-                held = self._load(instance.base_url, now)
+                held = self._load(instance.base_url, now, generation)
                 self._held[instance.base_url] = held
         return held
 
-    def _load(self, url: str, now: int) -> Snapshot:
+    def _load(self, url: str, now: int, generation: int) -> Snapshot:
+        """Read after the number was: what changes in between is read twice, never missed."""
         with self._store.read() as transaction:
-            generation = transaction.generation()
             ring = self._keys.ring(transaction.signing_keys(url), url, now)
             policies = {kind: ActivePolicy.stored(transaction.policy(url, kind), kind) for kind in Kind}
             certificates = transaction.certificates(url)

@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0, 10.0)
+
+
+class StepTimes(Collector):
+    """Histograms of the steps of attestations: lists to count in, because the library's take a tenth of a request.
+
+    Threads may lose a count to each other; for times that is good enough.
+    """
+
+    def __init__(self, steps: tuple[str, ...]) -> None:
+        self._counts = {name: [0] * (len(_SECONDS) + 1) for name in steps}
+        self._sums = dict.fromkeys(steps, 0.0)
+
+    def observe(self, name: str, seconds: float) -> None:
+        """One step took so long."""
+        self._counts[name][bisect_left(_SECONDS, seconds)] += 1
+        self._sums[name] += seconds
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """As the library asks for them."""
+        family = HistogramMetricFamily(
+            "kloister_attestation_step_seconds", "Time of each step of an attestation", labels=["step"]
+        )  # fmt: skip
+        for name, counts in self._counts.items():
+            sums = [sum(counts[: index + 1]) for index in range(len(counts))]
+            bounds = [*(str(bound) for bound in _SECONDS), "+Inf"]
+            family.add_metric([name], list(zip(bounds, sums, strict=True)), self._sums[name])
+        yield family
 
 
 class Watch:
     """Measures the steps of one request."""
 
-    __slots__ = ("_clock", "_last", "_steps")
+    __slots__ = ("_clock", "_last", "_times")
 
-    def __init__(self, steps: dict[str, Histogram], clock: Callable[[], float]) -> None:
-        self._steps = steps
+    def __init__(self, times: StepTimes, clock: Callable[[], float]) -> None:
+        self._times = times
         self._clock = clock
         self._last = clock()
 
     def step(self, name: str) -> None:
         """The step of this name ends now."""
         now = self._clock()
-        self._steps[name].observe(now - self._last)
+        self._times.observe(name, now - self._last)
         self._last = now
 
 
@@ -34,11 +64,8 @@ class Metrics:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         self._monotonic = monotonic
-        steps = Histogram(
-            "kloister_attestation_step_seconds", "Time of each step of an attestation", ["step"],
-            buckets=_SECONDS, registry=self.registry,
-        )  # fmt: skip
-        self._steps = {name: steps.labels(name) for name in self.STEPS}
+        self._times = StepTimes(self.STEPS)
+        self.registry.register(self._times)
         self._verdicts = Counter(
             "kloister_attestation_verdicts", "Attestations by type and reason (accepted, or a code)",
             ["type", "reason"], registry=self.registry,
@@ -47,7 +74,7 @@ class Metrics:
             "kloister_attestation_requests", "Answers by status", ["status"], registry=self.registry
         )  # fmt: skip
         self._collateral = Counter(
-            "kloister_attestation_collateral", "Attestations by where the collateral was: at hand, or fetched",
+            "kloister_attestation_collateral", "Attestations by where the collateral was: at hand, or waited for",
             ["place"], registry=self.registry,
         )  # fmt: skip
         self.collateral_age = Gauge(
@@ -61,14 +88,14 @@ class Metrics:
 
     def watch(self) -> Watch:
         """Start to measure a request."""
-        return Watch(self._steps, self._monotonic)
+        return Watch(self._times, self._monotonic)
 
     def verdict(self, kind: str, reason: str) -> None:
         """An attestation ended."""
         self._verdicts.labels(kind, reason).inc()
 
     def collateral(self, place: str) -> None:
-        """Collateral was `held` or `fetched`."""
+        """Collateral was `held`, or it was `waited` for."""
         self._collateral.labels(place).inc()
 
     def answered(self, status: int) -> None:

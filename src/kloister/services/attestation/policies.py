@@ -20,6 +20,7 @@ from kloister.services.attestation.settings import InstanceSettings, TrustModel
 from kloister.services.storage.attestation import AttestationTransaction
 from kloister.services.storage.attestation_records import InstancePolicy, ManagementCertificate
 from kloister.trust.policy.maa import Policy, default_policy, parse_policy, policy_hash
+from kloister.trust.policy.maa.claims import ALIASES
 
 _NO_CHAIN: tuple[type[Exception], ...] = (*UNREADABLE, x509.ExtensionNotFound, InvalidSignature)
 _MAX_CERTIFICATES = 64  # of an instance
@@ -41,6 +42,10 @@ class ActivePolicy:
     policy: Policy | None = field(repr=False)
     hash: str
     signer: dict[str, Any] = field(default_factory=dict, repr=False)
+    wanted: frozenset[str] | None = field(init=False, repr=False)  # claims it asks for by name; None: it may ask any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wanted", _wanted(self.policy))
 
     @classmethod
     def of_text(cls, text: str) -> ActivePolicy:
@@ -71,6 +76,14 @@ class Change:
 
     claims: dict[str, Any]
     facts: dict[str, Any]
+
+
+def _wanted(policy: Policy | None) -> frozenset[str] | None:
+    if policy is None:
+        return frozenset()
+    rules = (*policy.configuration, *policy.authorization, *policy.issuance)
+    names = [condition.wanted for rule in rules for condition in rule.conditions]
+    return None if None in names else frozenset(ALIASES.get(name, name) for name in names if name is not None)
 
 
 def set_policy(

@@ -185,7 +185,7 @@ class AttestationApp:
             try:
                 token = self._service.attest(instance, kind, body, wait=False)
             except NeedsWaiting:
-                self._metrics.collateral("fetched")
+                self._metrics.collateral("waited")
             else:
                 self._metrics.collateral("held")
                 return token

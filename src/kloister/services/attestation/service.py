@@ -11,7 +11,7 @@ from kloister import clock, entropy
 from kloister.errors import Denied, KloisterError
 from kloister.formats.protocol.maa import AttestRequest
 from kloister.services.attestation import policies
-from kloister.services.attestation.evidence import Judge, Judged, as_policy_values
+from kloister.services.attestation.evidence import Judge, Judged, as_policy_claims
 from kloister.services.attestation.instances import Instances, Snapshot
 from kloister.services.attestation.keys import KeyKeeper
 from kloister.services.attestation.kinds import Kind, member_of
@@ -22,7 +22,7 @@ from kloister.services.attestation.tokens import attestation_claims, draft_token
 from kloister.services.broker import audit
 from kloister.services.broker.vault import Vault
 from kloister.services.storage.attestation import AttestationStore, AttestationTransaction
-from kloister.trust.policy.maa import ATTESTATION_SERVICE, Claim, configure, evaluate
+from kloister.trust.policy.maa import configure, evaluate
 
 _TCB_IDENTIFIER = "x-ms-sgx-tcbidentifier"  # a property: which of Intel's evaluation numbers judges the platform
 _DEFAULT_IDENTIFIER = "azuredefault"
@@ -170,10 +170,10 @@ class AttestationService:
         """All claims but issuer and times."""
         if active.policy is None:
             raise Denied("policy-missing", "There is no policy for this attestation type.", "Set one.")
-        values = as_policy_values({**judged.claims, **judged.own})
-        outcome = evaluate(active.policy, [Claim(name, value, ATTESTATION_SERVICE) for name, value in values])
+        claims = {**judged.claims, **judged.own}
+        outcome = evaluate(active.policy, as_policy_claims(claims, active.wanted))
         outcome.check()
-        claims = {**judged.claims, **judged.own, "x-ms-policy-hash": active.hash}
+        claims["x-ms-policy-hash"] = active.hash
         claims["jti"] = self._parts.draw(JTI_SIZE).hex()
         if active.signer and not draft:
             claims["x-ms-policy-signer"] = active.signer

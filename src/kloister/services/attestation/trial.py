@@ -12,7 +12,7 @@ from kloister.formats.protocol.maa import AttestRequest
 from kloister.formats.wire import is_unicode, load_json
 from kloister.services.appraisal.recognise import SNP_KINDS, TOKEN_KINDS, identify, unwrap
 from kloister.services.attestation.collateral import Chosen, Need
-from kloister.services.attestation.evidence import Judge, as_policy_values
+from kloister.services.attestation.evidence import Judge, as_policy_claims
 from kloister.services.attestation.kinds import Kind
 from kloister.trust.policy.maa import ATTESTATION_POLICY, ATTESTATION_SERVICE, CUSTOM_CLAIM, Claim
 from kloister.trust.verifier import Collateral, Root
@@ -31,7 +31,7 @@ def read_claims(data: bytes) -> list[Claim]:
     """
     document = load_json(data, "policy-claims", MAX_CLAIMS)
     if isinstance(document, dict):
-        return [Claim(name, value, ATTESTATION_SERVICE) for name, value in as_policy_values(document)]
+        return as_policy_claims(document)
     if not isinstance(document, list):
         raise _unfit("The claims")
     return [_claim(one, f"Claim {index}") for index, one in enumerate(document)]
@@ -68,8 +68,7 @@ def evidence_claims(data: bytes, collateral: Collateral, roots: Sequence[Root], 
         evaluation_number=lambda: None,
         wait=True,
     )
-    values = as_policy_values({**judged.claims, **judged.own})
-    return [Claim(name, value, ATTESTATION_SERVICE) for name, value in values]
+    return as_policy_claims({**judged.claims, **judged.own})
 
 
 class _One:

@@ -40,12 +40,14 @@ class AttestationStore:
     def __init__(self, url: str) -> None:
         self._url = _checked(url)
         self._engine = _sqlite(self._url) if self._is_sqlite else _postgresql(self._url)
-        self._local = threading.local()
+        self._watch: _FileWatch | None = None
         try:
             self._migrate()
         except KloisterError:
             self.close()
             raise
+        if self._is_sqlite:
+            self._watch = _FileWatch(self._url.database or "")
 
     @contextmanager
     def read(self) -> Iterator[AttestationTransaction]:
@@ -69,11 +71,15 @@ class AttestationStore:
 
     def generation(self) -> int:
         """A number that every committed `write` of any replica changes: cheap enough to be asked at each request."""
+        if self._watch is not None:
+            return self._watch.generation()
         with self._transaction() as transaction:
             return transaction.generation()
 
     def close(self) -> None:
         """Let go of the store."""
+        if self._watch is not None:
+            self._watch.close()
         self._engine.dispose()
 
     @property
@@ -101,6 +107,26 @@ class AttestationStore:
         with self._transaction() as transaction:
             transaction.lock(sqlite=self._is_sqlite)
             transaction.migrate("BLOB" if self._is_sqlite else "BYTEA", self._name)
+
+
+class _FileWatch:
+    """Sees that a file of SQLite was changed by any other connection, without a transaction (PRAGMA data_version)."""
+
+    def __init__(self, path: str) -> None:
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+
+    def generation(self) -> int:
+        """A number that changes with every commit of others; this connection makes none."""
+        try:
+            with self._lock:
+                return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise Unavailable("storage-failed", f"The database cannot be used now: {error}.", "Try again.") from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
 
 
 def _checked(text_: str) -> URL:
