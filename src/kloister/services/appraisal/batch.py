@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import FileIO
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +33,8 @@ from kloister.services.appraisal.tokens import TokenKeys
 from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Collateral, Root, SnpEndorsement, VerifierCache
 
-CHUNK = 64  # items that travel to a worker together
+CHUNK = 256  # items that travel to a worker together, ..
+_CHUNK_BYTES = 4 * 1024 * 1024  # .. or fewer, whose lines have at least so many bytes together
 _AHEAD = 3  # chunks per worker that wait or run: bounds the memory, and keeps every worker busy
 _HELD = 64  # collateral of so many platforms is kept parsed by each worker
 _MEMBERS = {"quote", "collateral", "at", "id"}
@@ -59,6 +59,11 @@ class Row:
     status: str | None
     reason: str | None
     text: str = field(repr=False)
+
+    def __reduce__(self) -> tuple[type[Row], tuple[object, ...]]:
+        """As it travels from a worker: a third of the time of what dataclasses do."""
+        found = (self.accepted, self.genuine, self.tee, self.platform, self.status, self.reason)
+        return Row, (self.source, *found, self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +116,7 @@ def judge_all(items: Iterable[Item], setup: Setup, jobs: int) -> Iterator[Row]:
         Malformed: roots, policy or collateral of the setup are unfit.
     """
     _Worker(setup)  # what is wrong for all is said once, before anything starts
-    source = iter(items)
-    chunks = iter(lambda: list(islice(source, CHUNK)), [])
+    chunks = _chunks(items)
     if jobs == 1:
         worker = _Worker(setup)
         for chunk in chunks:
@@ -128,6 +132,19 @@ def judge_all(items: Iterable[Item], setup: Setup, jobs: int) -> Iterator[Row]:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+
+
+def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
+    chunk: list[Item] = []
+    size = 0
+    for item in items:
+        chunk.append(item)
+        size += len(item.line or b"")
+        if len(chunk) == CHUNK or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 class _LineFile:

@@ -40,6 +40,10 @@ class Item:
     endorsement: tuple[str, str] | None = None
     failed: str = ""
 
+    def __reduce__(self) -> tuple[type[Item], tuple[object, ...]]:
+        """As it travels to a worker: a third of the time of what dataclasses do."""
+        return Item, (self.source, self.path, self.line, self.span, self.collateral, self.endorsement, self.failed)
+
 
 def items(paths: Sequence[str], standard_input: BinaryIO | None = None) -> Iterator[Item]:
     """Everything under the paths: directories in the order of names, `-` is standard input, lines of JSON.

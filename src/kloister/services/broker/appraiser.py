@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from kloister.errors import Unavailable
 from kloister.services.broker.ports import CollateralSource
 from kloister.trust.evidence import VerifiedSgx
-from kloister.trust.verifier import Collateral, Root, verify_sgx
+from kloister.trust.verifier import Collateral, Root, VerifierCache, verify_sgx
 
 MAX_AGE = timedelta(minutes=5)  # a TCB recovery takes effect within this time
 MARGIN = timedelta(hours=1)  # before its end, collateral is fetched anew at once
@@ -22,11 +22,12 @@ class CachingAppraiser:
         self._collateral: Collateral | None = None
         self._roots: Sequence[Root] = ()
         self._renew: datetime | None = None
+        self._cache = VerifierCache()
 
     def __call__(self, quote: bytes, at: datetime) -> VerifiedSgx:
         """Verify a quote at a time; the verifier itself refuses collateral that has ended."""
         collateral, roots = self._current(at)
-        verified = verify_sgx(quote, collateral, roots, at)
+        verified = verify_sgx(quote, collateral, roots, at, self._cache)
         with self._lock:
             if self._renew is not None:
                 self._renew = min(self._renew, verified.collateral_expires - MARGIN)
