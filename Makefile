@@ -69,6 +69,13 @@ fuzz: setup ## every parser for FUZZ_SECONDS each (FUZZ="quote crl" for some), g
 mutants: setup ## changes the verifier in one place after the other and lists what no test notices (MUTANTS="src/.../tcb.py" for some files)
 	@$(BIN)/python -m tests.mutants $(MUTANTS)
 
+images: setup ## the images of our own daemons, as an OCI layout in build/images
+	@$(BIN)/python -m deploy.images
+
+HELM := $(or $(KLOISTER_CACHE),$(HOME)/.cache/kloister)/bin/helm
+helm: ## helm for the chart's tests, built by the machine's Go 1.23 or newer
+	@test -x $(HELM) || GOBIN=$(dir $(HELM)) go install helm.sh/helm/v3/cmd/helm@v3.17.4
+
 bench: setup debian
 	@for b in bench/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
