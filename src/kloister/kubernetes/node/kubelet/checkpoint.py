@@ -67,7 +67,6 @@ def _ids(value: Any) -> list[str]:
     """A list; since 1.20 one for each NUMA node, in an object."""
     if isinstance(value, dict):
         return [one for ids in value.values() for one in _ids(ids)]
-    found = [] if value is None else list(value)
-    if not all(isinstance(one, str) for one in found):
+    if not isinstance(value, list | None) or not all(isinstance(one, str) for one in value or ()):
         raise TypeError
-    return found
+    return value or []
