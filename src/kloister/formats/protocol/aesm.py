@@ -16,7 +16,7 @@ from kloister.formats.wire import Cursor, Writer
 from kloister.formats.wire.protobuf import Field, Kind, Value, embed, fields, read, write
 
 PREFIX = 4  # bytes of a frame's length
-REQUEST_LIMIT = 64 * 1024  # bytes of a request: a report, its wrapping and ids take less than 5 KiB
+REQUEST_LIMIT = 16 * 1024  # bytes of a request: ten key ids, or a report and what goes with it, take less than 3 KiB
 RESPONSE_LIMIT = 1 << 20  # bytes of a response: a quote in a buffer that the client may choose generously
 KEY_ID_SIZE = 256  # sgx_att_key_id_ext_t
 KEY_ID_COMPARED = 158  # its first part, sgx_ql_att_key_id_t, names the key; the rest is for EPID
@@ -188,13 +188,17 @@ def frame_size(prefix: bytes, limit: int) -> int:
 
 
 def request_number(body: bytes) -> int:
-    """What is asked for, and answered under, without a look inside; `UNSUPPORTED` for what does not exist.
-
-    Raises:
-        Malformed: `aesm-truncated`, `aesm-varint`, `aesm-wire-type`, `aesm-request` unless it is one message alone.
-    """
-    number = _only(body)[0]
+    """The number under which a message is answered that `parse_request` refuses: its own, or `UNSUPPORTED`."""
+    try:
+        number = _only(body)[0]
+    except Malformed:
+        return UNSUPPORTED
     return number if number in _ASKED or number in _LEGACY else UNSUPPORTED
+
+
+def number_of(request: Request) -> int:
+    """The number of a request, which is that of its answer."""
+    return int(request) if isinstance(request, Legacy) else request.NUMBER
 
 
 def parse_request(body: bytes) -> Request:
@@ -214,9 +218,8 @@ def parse_request(body: bytes) -> Request:
 
 def build_request(request: Request) -> bytes:
     """The message of a request, without its frame; of a legacy one its kind alone."""
-    if isinstance(request, Legacy):
-        return embed(request, b"")
-    return embed(request.NUMBER, write(_values(request), request.FIELDS))
+    inner = b"" if isinstance(request, Legacy) else write(_values(request), request.FIELDS)
+    return embed(number_of(request), inner)
 
 
 def parse_answer(body: bytes) -> Answer:

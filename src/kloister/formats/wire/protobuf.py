@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from kloister.errors import Malformed, Misused
-from kloister.formats.wire.cursor import Cursor
 
 Value = int | bool | bytes
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 are groups
+_VARINT, _BYTES = 0, 2  # wire types; 3 and 4 are groups
+_FIXED = {1: 8, 5: 4}  # those of fixed size, and that size
+_WIRE_TYPES = {_VARINT, _BYTES, *_FIXED}
+_MORE = 0x80  # the bit of a byte of a varint that says that another follows
 _LONGEST = 10  # bytes of a varint of 64 bits
 _MOST_NUMBER = (1 << 29) - 1  # the greatest field number
 
@@ -45,18 +47,21 @@ def fields(data: bytes, what: str) -> Iterator[tuple[int, Value | None]]:
     Raises:
         Malformed: `{what}-truncated`, `{what}-varint`, `{what}-wire-type`.
     """
-    cursor = Cursor(data, what)
-    while cursor.left:
-        number, wire = divmod(_varint(cursor, what), 8)
-        if not 0 < number <= _MOST_NUMBER or wire not in (_VARINT, _FIXED64, _BYTES, _FIXED32):
-            raise Malformed(f"{what}-wire-type", f"The {what} has a field of no known wire type at {cursor.offset}.")
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at, what)
+        number, wire = divmod(key, 8)
+        if not 0 < number <= _MOST_NUMBER or wire not in _WIRE_TYPES:
+            raise Malformed(f"{what}-wire-type", f"The {what} has a field of no known wire type before offset {at}.")
         if wire == _VARINT:
-            yield number, _varint(cursor, what)
-        elif wire == _BYTES:
-            yield number, cursor.take(_varint(cursor, what), f"field {number}")
-        else:
-            cursor.take(8 if wire == _FIXED64 else 4, f"field {number}")
-            yield number, None
+            value, at = _varint(data, at, what)
+            yield number, value
+            continue
+        size, at = _varint(data, at, what) if wire == _BYTES else (_FIXED[wire], at)
+        if size > len(data) - at:
+            raise _truncated(what, at)
+        yield number, data[at : at + size] if wire == _BYTES else None
+        at += size
 
 
 def read(data: bytes, schema: tuple[Field, ...], what: str) -> dict[str, Value | None]:
@@ -112,22 +117,29 @@ def _number(field: Field, value: int) -> bytes:
     return _encoded(field.number * 8 + _VARINT) + _encoded(int(value))
 
 
-def _varint(cursor: Cursor, what: str) -> int:
+def _varint(data: bytes, at: int, what: str) -> tuple[int, int]:
+    """The number at an offset, and the offset behind it."""
     value = 0
-    for index in range(_LONGEST):
-        byte = cursor.uint(1, "a number")
+    for index, byte in enumerate(data[at : at + _LONGEST]):
         value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:  # noqa: PLR2004 (the bit that says that more follows)
+        if byte < _MORE:
             if value >> 64 or (index and not byte):
                 break
-            return value
-    raise Malformed(f"{what}-varint", f"The {what} has a number that is not in its shortest form, or too large.")
+            return value, at + index + 1
+    else:
+        if len(data) < at + _LONGEST:
+            raise _truncated(what, at)
+    raise Malformed(f"{what}-varint", f"The {what} has a number that is too large or not in its shortest form at {at}.")
+
+
+def _truncated(what: str, at: int) -> Malformed:
+    return Malformed(f"{what}-truncated", f"The {what} ends inside what begins at offset {at}.")
 
 
 def _encoded(value: int) -> bytes:
     out = bytearray()
-    while value >= 0x80:  # noqa: PLR2004 (as above)
-        out.append(value & 0x7F | 0x80)
+    while value >= _MORE:
+        out.append(value & 0x7F | _MORE)
         value >>= 7
     out.append(value)
     return bytes(out)

@@ -41,6 +41,8 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._sock: socket.socket | None = sock
+        self._watched = False
+        self._asked = False
         self._held = bytearray()
         self._out = memoryview(b"")
         self._whole = whole
@@ -49,8 +51,8 @@ class Exchange:
     def begin(self) -> None:
         """Read what is there already; a client usually sends before it is accepted."""
         self._read()
-        if self._sock is not None and self.deadline is not None:
-            self._loop.add_reader(self._sock, self._read)
+        if not self._asked:
+            self._watch(self._loop.add_reader, self._read)
 
     def answer(self, body: bytes, deadline: float) -> None:
         """Send the answer, then close; the client has until the deadline to take it."""
@@ -58,20 +60,29 @@ class Exchange:
             self.deadline = deadline
             self._out = memoryview(aesm.frame(body))
             self._write()
-            if self._out and self._sock is not None:
-                self._loop.add_writer(self._sock, self._write)
+            self._watch(self._loop.add_writer, self._write)
 
     def close(self) -> None:
         """End it in whatever state it is."""
         sock, self._sock = self._sock, None
         if sock is None:
             return
-        self._loop.remove_reader(sock)
-        self._loop.remove_writer(sock)
+        self._ignore(sock)
         sock.close()
         if self.task is not None:
             self.task.cancel()
         self._over(self)
+
+    def _watch(self, add: Callable[[int, Callable[[], None]], object], then: Callable[[], None]) -> None:
+        if self._sock is not None:
+            add(self._sock.fileno(), then)  # by number: the loop prints what it does not find, and sockets print slowly
+            self._watched = True
+
+    def _ignore(self, sock: socket.socket) -> None:
+        if self._watched:
+            self._loop.remove_reader(sock.fileno())
+            self._loop.remove_writer(sock.fileno())
+            self._watched = False
 
     def _read(self) -> None:
         if self._sock is None:
@@ -96,8 +107,8 @@ class Exchange:
             self.close()
             return
         if len(self._held) >= aesm.PREFIX + size and self._sock is not None:
-            self._loop.remove_reader(self._sock)
-            self.deadline = None
+            self._ignore(self._sock)
+            self._asked, self.deadline = True, None
             self._whole(self, bytes(self._held[aesm.PREFIX : aesm.PREFIX + size]))
 
     def _write(self) -> None:

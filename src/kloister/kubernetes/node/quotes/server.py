@@ -118,18 +118,16 @@ class QuoteServer:
 
     def _whole(self, exchange: Exchange, body: bytes) -> None:
         """A request is there; refuse it at once, or have it answered when its caller's turn comes."""
-        number = aesm.UNSUPPORTED
         try:
-            number = aesm.request_number(body)
             request = aesm.parse_request(body)
         except Malformed as error:
-            self._refuse(exchange, number, AesmCode.PARAMETER, error.code)
+            self._refuse(exchange, aesm.request_number(body), AesmCode.PARAMETER, error.code)
             return
         now = asyncio.get_running_loop().time()
         if not exchange.account.requests.take(now):
-            self._refuse(exchange, number, AesmCode.BUSY, "aesm-rate")
+            self._refuse(exchange, aesm.number_of(request), AesmCode.BUSY, "aesm-rate")
         elif isinstance(request, aesm.Legacy):
-            self._refuse(exchange, number, AesmCode.SERVICE_UNAVAILABLE, "aesm-legacy")
+            self._refuse(exchange, request, AesmCode.SERVICE_UNAVAILABLE, "aesm-legacy")
         else:
             exchange.task = asyncio.create_task(self._serve(exchange, request, now))
 
