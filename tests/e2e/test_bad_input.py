@@ -52,6 +52,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     (folder / "app").write_bytes(b"an enclave's content")
     shutil.copy(SAMPLE, folder / "policy.yaml")
     (folder / "tcb.json").write_bytes(b'{"simulated": "allow"}')
+    (folder / "attestation.txt").write_bytes(b"version=1.0;authorizationrules{=>permit();};")
+    (folder / "claims.json").write_bytes(b'{"x-ms-ver": "1.0"}')
     key = rsa.generate_private_key(3, 3072).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "key.pem").write_bytes(key)
     (folder / "key.pem").chmod(0o600)
@@ -87,6 +89,9 @@ FILES = {
     "verify --collateral": ("verify {d}/quote --root {d}/root.der --collateral {bad}", "c.json"),
     "verify --policy": (VERIFY + " --policy {bad}", "tcb.json"),
     "policy lint": ("policy lint {bad}", "policy.yaml"),
+    "policy lint --language maa": ("policy lint --language maa {bad}", "attestation.txt"),
+    "policy test": ("policy test --language maa {bad} --claims {d}/claims.json", "attestation.txt"),
+    "policy test --claims": ("policy test --language maa {d}/attestation.txt --claims {bad}", "claims.json"),
     "convert SRC, oci": ("convert oci:{bad} oci:out", "app"),
     "convert SRC, oci-archive": ("convert oci-archive:{bad} oci:out", "image.tar"),
     "convert SRC, docker-archive": ("convert docker-archive:{bad} oci:out", "image.tar"),
@@ -127,6 +132,7 @@ def test_the_good_files_are_accepted(bench: Bench) -> None:
     assert kloister(*bench.args(VERIFY)).code == 0
     assert kloister(*bench.args(VERIFY + " --policy {d}/tcb.json")).code == 0
     assert kloister("policy", "lint", "-", stdin=SAMPLE.read_bytes().replace(b"@MRENCLAVE@", b"00" * 32)).code == 0
+    assert kloister(*bench.args("policy test --language maa {d}/attestation.txt --claims {d}/claims.json")).code == 0
     assert kloister(*bench.args("image inspect --verify oci:{d}/image")).code == 0
     assert kloister(*bench.args("image inspect --verify oci-archive:{d}/image.tar")).code == 0
     assert kloister(*bench.args(CONVERT + " --dry-run --key {d}/key.pem")).code == 0
@@ -370,6 +376,10 @@ MISUSE = (
     "policy apply",
     "policy show",
     "policy lint",
+    "policy lint --language rego {d}/policy.yaml",
+    "policy test {d}/policy.yaml --claims {d}/claims.json",
+    "policy test --language maa {d}/attestation.txt",
+    "policy test --language maa {d}/attestation.txt --evidence {d}/quote",
     "secret list",
     "secret set a/b",
     "secret set a/b c value",

@@ -62,6 +62,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 def at(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Box:
     monkeypatch.setenv("KLOISTER_STATE", str(box.state))
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "attestation.txt").write_text("version=1.0;authorizationrules{=>permit();};")
+    (tmp_path / "claims.json").write_text("{}")
     return box
 
 
@@ -79,6 +81,7 @@ JSON = (
     "policy list",
     "policy show test/box",
     "policy lint {policy}",
+    "policy test --language maa attestation.txt --claims claims.json --explain",
     "secret list test/box",
     "secret set test/box token --file token",
     "secret show test/box tls --public",

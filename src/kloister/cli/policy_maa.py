@@ -9,13 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kloister import clock
 from kloister.cli.broker import read
-from kloister.cli.verify_inputs import Inputs, evidence_of, read_collateral
 from kloister.cli.words import options, print_json, read_from, say
 from kloister.errors import Malformed
-from kloister.services.appraisal import parse_time
-from kloister.services.attestation.trial import MAX_CLAIMS, evidence_claims, read_claims
 from kloister.trust.policy.maa import (
     MAX_TEXT,
     Claim,
@@ -46,10 +42,20 @@ class Subject:
 
     def read(self) -> list[Claim]:
         """The claims. Raises `Malformed`, `Unverified`."""
-        if self.claims is not None:
-            data = read(self.claims, MAX_CLAIMS)
-            with read_from(self.claims, ""):
-                return read_claims(data)
+        from kloister.services.attestation.trial import MAX_CLAIMS, read_claims
+
+        if self.claims is None:
+            return self._of_evidence()
+        data = read(self.claims, MAX_CLAIMS)
+        with read_from(self.claims, ""):
+            return read_claims(data)
+
+    def _of_evidence(self) -> list[Claim]:
+        from kloister import clock
+        from kloister.cli.verify_inputs import Inputs, evidence_of, read_collateral
+        from kloister.services.appraisal import parse_time
+        from kloister.services.attestation.trial import evidence_claims
+
         with options():
             at = parse_time(self.at) if self.at else clock.now()
         collateral = read_collateral(self.collateral or Path())
