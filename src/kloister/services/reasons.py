@@ -38,7 +38,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "issuer-unreachable": Reason("The keys of an issuer cannot be fetched.", "Give its keys: --jwks FILE."),
     "issuer-metadata": Reason("The metadata are another issuer's, or do not say where its keys are.", _ISSUER),
     "issuer-keys-elsewhere": Reason("The keys of an issuer are not at its own host.", _ISSUER),
-    "policy-claims-*": Reason(
+    "policy-claims-field": Reason(
         "The claims for trying an attestation policy are not those of a token, nor a list of claims.",
         'Write {"NAME": VALUE}, or [{"type": NAME, "value": VALUE, "issuer": "CustomClaim"}].',
     ),
@@ -75,8 +75,9 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "Leave out --offline, or import a pack: `kloister collateral import`.",
     ),
     "collateral-no-pck": Reason(
-        "The quote carries no PCK certificate, so its platform family is not known.",
-        "Give the collateral, with the platform's PCK certificate chain in it, by --collateral.",
+        "The quote carries no PCK certificate, and the one that it names cannot be had.",
+        "Name a source that has it (the platform's PCCS, or Intel's PCS with an API key), or give the collateral, with "
+        "`pck_certificate_chain` in it, by --collateral.",
     ),
     "collateral-vlek": Reason(
         "The report was signed by a VLEK, which AMD hands to cloud providers only.", "Give --vek and --chain."
