@@ -68,6 +68,35 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "workdir": Reason("The working directory cannot be entered.", "Correct the image."),
     "user-switch": Reason("The image's user does not exist in the sandbox.", "Install newuidmap (package uidmap)."),
     "launcher-failed": Reason("The launcher failed in a way that was not foreseen.", "Please report it."),
+    # in an ordinary container
+    "pod-allocation": Reason(
+        "The container has no enclave: no allocation is mounted.",
+        "Request EPC (resources: limits: sgx.intel.com/epc) on a node that runs `kloister serve node`.",
+    ),
+    "pod-user": Reason(
+        "The container runs as another user than the measured one, and cannot switch.",
+        "Leave the user to the image, or set runAsUser and runAsGroup as the text says.",
+    ),
+    "pod-mount": Reason(
+        "The pod mounts something where the image was measured without a mount.",
+        "Mount memory, in writable places only; convert with --mount NAME=/PATH for a volume.",
+    ),
+    "pod-environment": Reason(
+        "The pod sets a variable that runs code in the image's entry point.", "Take it out of the pod's env."
+    ),
+    "pod-private": Reason(
+        "An ordinary container cannot decrypt layers into its root.",
+        "Use `kloister run`, or convert without --encrypt and release the files by the policy.",
+    ),
+    "pod-secret-place": Reason(
+        "A released file has no place in memory.",
+        "Mount an emptyDir of medium Memory at the file's directory or at /run/kloister-memory.",
+    ),
+    "file-unreadable": Reason(
+        "A file can be used but not read, so nobody can say whether it was changed.",
+        "Give it read permission in the image, or take the permission to execute or search away.",
+    ),
+    "mounts-line": Reason("The kernel's list of mounts cannot be read.", BUG),
     # what the machine must allow
     "user-namespaces": Reason("This machine does not let this user make namespaces.", _DOCTOR),
     "image-needs-more-users": Reason(

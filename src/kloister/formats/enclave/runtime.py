@@ -38,3 +38,10 @@ The interpreter finds its modules by the landmark `lib/pythonX.Y/os.pyc` beside 
 
 ENTRY_POINT = "kloister.runtime.launcher.main:main"
 """What `main.pyc` calls: `main() -> int`, whose result is the exit status."""
+
+POD_MAIN = "/.kloister/runtime/pod.pyc"
+POD_ARGV = (*RUNTIME_ARGV[:-1], POD_MAIN)
+"""What a container runtime starts: the image configuration's entry point. The sandbox of `kloister run` never does."""
+
+POD_ENTRY_POINT = "kloister.runtime.pod.main:main"
+"""What `pod.pyc` calls."""

@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from kloister import __version__, entropy
 from kloister.errors import Misconfigured
+from kloister.formats.enclave.launch import User
 from kloister.formats.enclave.manifest import Manifest as EnclaveManifest
 from kloister.formats.enclave.measurement import gramine_runs, mrenclave
 from kloister.formats.enclave.private import SECRET_SIZE
-from kloister.formats.enclave.runtime import RUNTIME_ARGV
+from kloister.formats.enclave.runtime import POD_ARGV
 from kloister.formats.enclave.signing import unsigned_sigstruct
 from kloister.formats.oci.config import ImageConfig
 from kloister.formats.oci.descriptor import Descriptor, digest_of
@@ -36,6 +37,7 @@ from kloister.images.sources.image import SourceImage
 TARGET = "sim"  # the only one so far; `gramine` will put its own loader in ld.so's place
 _NOT_DRAWN = "The key of the private part is not drawn yet: the conversion will give another MRENCLAVE."
 _SIMULATED = re.compile(r"""\bsimulated["']?\s*:\s*["']?allow""")
+_LOADERS = ("LD_", "GLIBC_TUNABLES")  # variables for the application's loader, which is not the runtime layer's
 _MAX_NOTES = 20  # lines for a person; the rest is counted
 
 
@@ -128,7 +130,7 @@ def _convert(
         sigstruct = _signed(manifest, loader, signing_key, options)
         documents |= {"manifest.sgx": manifest.build(), "sigstruct": sigstruct.build()}
         layers = [*assembly.public, assembly.runtime_layer(), _enclave(assembly, documents, sink), *assembly.sealed]
-        written = _finish(image, sink, tag, layers, sigstruct)
+        written = _finish(image, sink, tag, launch.image.user, layers, sigstruct)
         mrsigner = sigstruct.mrsigner if signing_key is not None else b""
         return Conversion(
             mrenclave=sigstruct.enclavehash,
@@ -157,9 +159,9 @@ def _enclave(assembly: Assembly, documents: dict[str, bytes], sink: ImageSink) -
 
 
 def _finish(
-    image: SourceImage, sink: ImageSink, tag: str, layers: list[WrittenLayer], sigstruct: Sigstruct
+    image: SourceImage, sink: ImageSink, tag: str, user: User, layers: list[WrittenLayer], sigstruct: Sigstruct
 ) -> Descriptor:
-    config = sink.add_config(_config(image.config, layers))
+    config = sink.add_config(_config(image.config, user, layers))
     annotations = {
         **image.manifest.annotations,
         ANNOTATION + "mrenclave": sigstruct.enclavehash.hex(),
@@ -181,9 +183,17 @@ def _oci(descriptor: Descriptor) -> Descriptor:
     return descriptor
 
 
-def _config(source: ImageConfig, layers: list[WrittenLayer]) -> ImageConfig:
+def _config(source: ImageConfig, user: User, layers: list[WrittenLayer]) -> ImageConfig:
     """The configuration for container tools: they start the runtime; what it starts is measured, not read from here."""
-    execution = replace(source.execution, entrypoint=RUNTIME_ARGV, command=(), user="", workdir="/")
+    execution = replace(
+        source.execution,
+        entrypoint=POD_ARGV,
+        command=(),
+        user=f"{user.uid}:{user.gid}",  # by number, as Kubernetes' runAsNonRoot asks for
+        workdir="/",
+        volumes=(),  # engines would put them on the node's disk
+        environment=tuple(item for item in source.execution.environment if not item.startswith(_LOADERS)),
+    )
     # History entries pair with layers; ours do not, and what built the private ones is nobody's business.
     return replace(source, execution=execution, diff_ids=tuple(layer.diff_id for layer in layers), history=())
 

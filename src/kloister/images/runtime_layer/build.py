@@ -11,18 +11,29 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from kloister import __version__
 from kloister.errors import Misconfigured
-from kloister.formats.enclave.runtime import ENTRY_POINT, LIBRARIES, LOADER, MAIN, PYTHON, RUNTIME_ROOT
+from kloister.formats.enclave.runtime import (
+    ENTRY_POINT,
+    LIBRARIES,
+    LOADER,
+    MAIN,
+    POD_ENTRY_POINT,
+    POD_MAIN,
+    PYTHON,
+    RUNTIME_ROOT,
+)
 from kloister.images.runtime_layer.bytecode import compiled
 from kloister.images.runtime_layer.closure import Module, import_closure
 from kloister.images.runtime_layer.elf import SharedObject, trimmed
 from kloister.images.runtime_layer.libraries import library_closure
 from kloister.images.runtime_layer.prelude import PRELUDE
 
-FORMAT = 4  # raised when the same inputs give another layer
+FORMAT = 5  # raised when the same inputs give another layer
 PYTHON_FOLDER = f"{LIBRARIES}/python{sys.version_info.major}.{sys.version_info.minor}"
+ENTRY_POINTS = MappingProxyType({MAIN: ENTRY_POINT, POD_MAIN: POD_ENTRY_POINT})
 _LEVEL = 6  # gzip: 9 takes three times as long for 1 % less
 
 
@@ -51,23 +62,23 @@ def version() -> str:
     return f"{__version__}-{FORMAT}+python{python}+cryptography{importlib.metadata.version('cryptography')}"
 
 
-def build(entry_point: str = ENTRY_POINT) -> Build:
+def build(entry_points: Mapping[str, str] = ENTRY_POINTS) -> Build:
     """Build the layer from the running interpreter and the installed Kloister.
 
     Args:
-        entry_point: `module:function` that the layer's `main.pyc` calls.
+        entry_points: path in the layer -> `module:function` that this file calls.
 
     Raises:
         Misconfigured: `runtime-interpreter`, `runtime-loader`, `runtime-library-missing`, `runtime-import`.
     """
     python = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
     loader = _loader_of(python)
-    modules = import_closure(entry_point.partition(":")[0])
+    modules = import_closure(*(entry_point.partition(":")[0] for entry_point in entry_points.values()))
     libraries = library_closure([python, *(module.origin for module in modules if module.binary)])
     files = {
         LOADER: File(0o755, loader.read_bytes()),
         PYTHON: File(0o755, trimmed(python.read_bytes())),
-        MAIN: File(0o644, _main(entry_point)),
+        **{path: File(0o644, _main(entry_point, path)) for path, entry_point in entry_points.items()},
         f"{RUNTIME_ROOT}/version.json": File(0o644, json.dumps({"version": version()}).encode() + b"\n"),
         **{f"{LIBRARIES}/{name}": File(0o755, trimmed(path.read_bytes())) for name, path in libraries.items()},
         **{f"{PYTHON_FOLDER}/{module.place}": _module(module) for module in modules},
@@ -105,10 +116,10 @@ def _module(module: Module) -> File:
     return File(0o755, trimmed(data)) if module.binary else File(0o644, compiled(data, module.place))
 
 
-def _main(entry_point: str) -> bytes:
+def _main(entry_point: str, path: str) -> bytes:
     module, _, function = entry_point.partition(":")
     source = f"{PRELUDE}\nfrom {module} import {function}\n\nsys.exit({function}())\n"
-    return compiled(source.encode("ascii"), "main.pyc")
+    return compiled(source.encode("ascii"), path.rpartition("/")[2])
 
 
 def _loader_of(python: Path) -> Path:

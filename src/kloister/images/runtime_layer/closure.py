@@ -61,17 +61,17 @@ class Module:
         return "/".join([*parents, last, "__init__.pyc"] if self.package else [*parents, f"{last}.pyc"])
 
 
-def import_closure(entry: str) -> tuple[Module, ...]:
-    """Every module that the entry module and its package import, at once or inside a function, sorted by name.
+def import_closure(*entries: str) -> tuple[Module, ...]:
+    """Every module that the entry modules and their packages import, at once or inside a function, sorted by name.
 
     Args:
-        entry: dotted name of the entry module; for the launcher `kloister.runtime.launcher.main`.
+        entries: dotted names of the entry modules; for the launcher `kloister.runtime.launcher.main`.
 
     Raises:
         Misconfigured: `runtime-import` when the launcher cannot be imported, `runtime-source` for a module of another
             kind than source and shared object.
     """
-    roots = {*ALWAYS, *_neighbours(entry)}
+    roots = {*ALWAYS, *(name for entry in entries for name in _neighbours(entry))}
     while True:
         path, names = _imported(sorted(roots))
         modules = tuple(module for name in names if (module := _locate(name, path)) is not None)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from kloister.errors import Denied
 from kloister.formats.enclave.launch import LaunchDocument
 from kloister.formats.protocol.bundle import Bundle, SecretFile
-from kloister.runtime.launcher.placing import Root
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # as other container runtimes
 _NEVER = ("/.kloister", "/proc", "/sys", "/dev/attestation")
@@ -35,7 +35,14 @@ def home_of(root: Path, uid: int) -> str:
     return "/"
 
 
-def place_files(root: Root, files: Iterable[SecretFile], launch: LaunchDocument) -> None:
+class Placer(Protocol):
+    """What writes a released file: the sandbox's root, or a pod's memory."""
+
+    def file(self, path: bytes, content: bytes, mode: int, owner: tuple[int, int]) -> None:
+        """Write one."""
+
+
+def place_files(root: Placer, files: Iterable[SecretFile], launch: LaunchDocument) -> None:
     """Write the released files.
 
     Raises:

@@ -14,6 +14,7 @@ Whatever is refused is said to pid 1 with a code, and the application's first in
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,6 +40,11 @@ def main() -> int:
     """
     channel = Channel.inherited()
     channel.started()
+    return supervise(channel, start)
+
+
+def supervise(channel: Channel, start: Callable[[Channel], NoReturn]) -> int:
+    """Run `start`; whatever it raises is said on the channel and becomes an exit status (see `main`)."""
     try:
         start(channel)
     except handover.NotStarted as error:
@@ -62,7 +68,7 @@ def start(channel: Channel) -> NoReturn:
     documents.refuse_arguments(host)  # step 2
     channel.phase("documents")
     with Device.inherited() as device:
-        bundle = _secrets(launch, host, device, channel)  # step 3
+        bundle = get_secrets(launch, host, device, channel)  # step 3
         slots = documents.chosen(host.slots, bundle.slots)  # step 2, for which the policy's slots had to come first
         with Root() as root:
             _private(root, launch, bundle, channel)  # step 4
@@ -72,10 +78,11 @@ def start(channel: Channel) -> NoReturn:
     home = inject.home_of(_ROOT, launch.image.user.uid)
     environment = inject.environment(launch, slots, bundle, home)  # step 5
     arguments = launch.image.arguments if bundle.arguments is None else bundle.arguments
-    _hand_over(launch, bundle.output, arguments, environment, channel)  # step 7
+    hand_over(launch, bundle.output, arguments, environment, channel)  # step 7
 
 
-def _secrets(launch: LaunchDocument, host: Host, device: Device, channel: Channel) -> Bundle:
+def get_secrets(launch: LaunchDocument, host: Host, device: Device, channel: Channel) -> Bundle:
+    """What the broker releases to this enclave; nothing where no broker is measured."""
     if launch.broker is None:
         return Bundle()
     from kloister.runtime.launcher.release import released  # noqa: PLC0415 -- 50 ms that an image without broker saves
@@ -94,9 +101,10 @@ def _private(root: Root, launch: LaunchDocument, bundle: Bundle, channel: Channe
     channel.phase("private")
 
 
-def _hand_over(
+def hand_over(
     launch: LaunchDocument, output: str, arguments: tuple[str, ...], environment: dict[str, str], channel: Channel
 ) -> NoReturn:
+    """Step 7. Raises what `lockdown` and `handover` refuse, `Denied` (`output-unsupported`, `arguments-empty`)."""
     if output == "encrypted":
         raise Denied("output-unsupported", "The policy wants encrypted output, which this version does not make.")
     if not arguments:

@@ -11,7 +11,7 @@ from kloister.errors import KloisterError, Malformed, Misconfigured
 from kloister.formats.enclave.launch import LaunchDocument
 from kloister.formats.enclave.manifest import Manifest
 from kloister.formats.enclave.measurement import gramine_pages, mrenclave
-from kloister.formats.enclave.runtime import LOADER, RUNTIME_ARGV
+from kloister.formats.enclave.runtime import LOADER, POD_ARGV, RUNTIME_ARGV
 from kloister.formats.enclave.tree import Tree, differences
 from kloister.formats.oci.config import Execution
 from kloister.formats.sgx.sigstruct import Sigstruct
@@ -51,7 +51,9 @@ def test_the_converted_image_is_what_its_tree_says(
     with open_source(out) as converted, merge_image(converted) as root:
         seen = root.tree()
         assert converted.digest == conversion.digest
-        assert converted.config.execution.entrypoint == RUNTIME_ARGV
+        execution, user = converted.config.execution, LaunchDocument.parse(document(out, "launch.json")).image.user
+        assert (execution.entrypoint, execution.command) == (POD_ARGV, ())
+        assert (execution.user, execution.volumes) == (f"{user.uid}:{user.gid}", ())
         assert converted.manifest.annotations["dev.kloister.mrenclave"] == conversion.mrenclave.hex()
         assert [layer.digest for layer in converted.layers[:3]] == [layer.digest for layer in image.layers]
         assert converted.layers[3].digest == runtime.digest

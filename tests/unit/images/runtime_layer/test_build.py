@@ -15,7 +15,7 @@ import kloister
 from kloister.errors import Misconfigured
 from kloister.formats.enclave.runtime import ENTRY_POINT, LOADER, RUNTIME_ROOT
 from kloister.images.runtime_layer import closure
-from kloister.images.runtime_layer.build import PYTHON_FOLDER, Build, File, archive
+from kloister.images.runtime_layer.build import ENTRY_POINTS, PYTHON_FOLDER, Build, File, archive
 from kloister.images.runtime_layer.closure import ALWAYS, import_closure
 from kloister.images.runtime_layer.elf import SharedObject
 from kloister.images.runtime_layer.layer import MAX_COMPRESSED
@@ -114,16 +114,16 @@ def test_the_images_openssl_settings_are_not_the_launchers(unpacked: Path, insid
 
 
 def test_equals_its_import_closure(built: Build, unpacked: Path, inside: Inside) -> None:
-    roots = sorted({*ALWAYS, *closure._neighbours(ENTRY)})
-    late = {
-        name for module in import_closure(ENTRY) for name in closure._late_imports(module) if "kloister" in module.name
-    }
+    entries = [entry.partition(":")[0] for entry in ENTRY_POINTS.values()]
+    modules = import_closure(*entries)
+    roots = sorted({*ALWAYS, *(name for entry in entries for name in closure._neighbours(entry))})
+    late = {name for module in modules for name in closure._late_imports(module) if "kloister" in module.name}
     text = f"import sys\nfor name in {sorted({*roots, *late})!r}: __import__(name)\nprint(*sys.modules)"
     run = inside(unpacked, text)
     assert run.returncode == 0, run.stderr
     loaded = set(run.stdout.split())
     stored = {path for path, member in names(built).items() if path.startswith(PYTHON_FOLDER) and member.isfile()}
-    assert stored == {f"{PYTHON_FOLDER}/{module.place}" for module in import_closure(ENTRY) if module.name in loaded}
+    assert stored == {f"{PYTHON_FOLDER}/{module.place}" for module in modules if module.name in loaded}
 
 
 def test_libraries_equal_what_the_programs_need(built: Build) -> None:

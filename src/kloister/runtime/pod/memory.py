@@ -1,0 +1,81 @@
+"""Released files in a pod: always in memory, never on the node's disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from kloister import clock, entropy
+from kloister.errors import Unavailable
+from kloister.runtime.launcher.placing import Root
+from kloister.runtime.pod.mounts import MEMORY, Mount, holding
+
+_PLACES = (MEMORY, "/dev/shm")  # noqa: S108 -- /dev/shm is the pod's: its other containers see it, too
+
+
+class Memory:
+    """Places files where memory is mounted; elsewhere a link to a file that is kept in memory.
+
+    Args:
+        mounts: of this container.
+        places: directories to keep the others in, the best first.
+    """
+
+    def __init__(self, mounts: Sequence[Mount], places: Sequence[str] = _PLACES) -> None:
+        self._mounts = mounts
+        self._places = places
+        self._folder = ""
+        self._count = 0
+
+    def file(self, path: bytes, content: bytes, mode: int, owner: tuple[int, int]) -> None:
+        """A released file at `path`.
+
+        Raises:
+            Unavailable: `pod-secret-place`, `memory-full`.
+            Denied: `place-refused`, `place-shared`.
+        """
+        mount = holding(os.fsdecode(path), self._mounts)
+        inside = b"/" + path[len(os.fsencode(mount.point)) :].lstrip(b"/")
+        try:
+            with Root(mount.point) as root:
+                if mount.memory:
+                    root.file(inside, content, mode, owner)
+                else:
+                    root.symlink(inside, self._kept(content, mode, owner), owner, clock.unix())
+        except Unavailable as error:
+            if error.code != "place-failed":
+                raise
+            raise _no_place(path, error.text) from None
+
+    def _kept(self, content: bytes, mode: int, owner: tuple[int, int]) -> bytes:
+        self._folder = self._folder or self._make_folder()
+        self._count += 1
+        name = str(self._count).encode()
+        with Root(self._folder) as root:
+            root.file(b"/" + name, content, mode, owner)
+        return os.fsencode(self._folder) + b"/" + name
+
+    def _make_folder(self) -> str:
+        for place in self._places:
+            if not holding(place, self._mounts).memory:
+                continue
+            folder = f"{place}/kloister-{entropy.identifier()}"
+            try:
+                os.mkdir(folder, 0o700)  # noqa: PTH102 -- a text, as it becomes the target of a link
+            except OSError:
+                continue
+            return folder
+        raise Unavailable(
+            "pod-secret-place",
+            f"The pod has no memory to keep released files in: neither {' nor '.join(self._places)} can be written.",
+            f"Mount an emptyDir of medium Memory at {MEMORY}.",
+        )
+
+
+def _no_place(path: bytes, why: str) -> Unavailable:
+    shown = path[:200].decode("utf-8", "backslashreplace")
+    return Unavailable(
+        "pod-secret-place",
+        f"The policy's file {shown} has no place in this pod. {why}",
+        f"Mount an emptyDir of medium Memory at {os.path.dirname(shown)}, or name a path below {MEMORY} in the policy.",  # noqa: PTH120
+    )
