@@ -99,6 +99,7 @@ def settings(directory: Path, instances: list[dict[str, Any]] | None = None, **s
         "collateral": {"directory": "bundles"},
         "appraisal": {"extra_roots": ["root.der"], "dangerous_at": int(NOW.timestamp())},
         "limits": {"rate": 0},
+        "logs": {"requests": False},
         "instances": instances or [{"base_url": AAD, "simulated": True}],
         **sections,
     }

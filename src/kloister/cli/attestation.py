@@ -45,6 +45,7 @@ def attestation(
     keys_rotation: Annotated[Number, _option("Seconds that a key signs.")] = None,
     policies_monotonic_iat: Annotated[Text, _option("true: signed policies need a later iat each time.")] = None,
     audit_attestations: Annotated[Text, _option("true: note each attestation in the audit log.")] = None,
+    logs_requests: Annotated[Text, _option("false: do not log each answer.")] = None,
     limits_body: Annotated[Number, _option("Bytes of a request's body.")] = None,
     limits_seconds: Annotated[Number, _option("Seconds for one request.")] = None,
     limits_concurrency: Annotated[Number, _option("Connections of one worker.")] = None,

@@ -37,7 +37,7 @@ from kloister.services.attestation.collateral import (
 from kloister.services.attestation.evidence import Judge
 from kloister.services.attestation.keys import KeyKeeper
 from kloister.services.attestation.listening import AttestationProtocol, tls_context
-from kloister.services.attestation.logs import JsonFormatter
+from kloister.services.attestation.logs import AccessLog, JsonFormatter
 from kloister.services.attestation.metrics import Metrics
 from kloister.services.attestation.readiness import Checks
 from kloister.services.attestation.rest import LOG, AttestationApp
@@ -123,7 +123,7 @@ class AttestationProcess:
         self._checks.measure()
         self.app = AttestationApp(
             self.service, settings, _authenticator(settings), self._metrics, self._checks, tpm,
-            openapi.document(kloister.__version__),
+            openapi.document(kloister.__version__), AccessLog(sys.stderr) if settings.logs_requests else None,
         )  # fmt: skip
 
     async def serve(self, sock: socket.socket, context: ssl.SSLContext) -> None:

@@ -18,6 +18,7 @@ from kloister.services.attestation.auth import Authenticator, bearer
 from kloister.services.attestation.evidence import NeedsWaiting
 from kloister.services.attestation.kinds import Kind, kind_of
 from kloister.services.attestation.limits import RateLimit
+from kloister.services.attestation.logs import AccessLog
 from kloister.services.attestation.metrics import Metrics
 from kloister.services.attestation.refusals import Refusal
 from kloister.services.attestation.service import AttestationService
@@ -88,6 +89,7 @@ class AttestationApp:
         readiness: for `/readyz`.
         tpm: first rounds of TPM attestation.
         openapi: the document at `/openapi.json`.
+        access: told of each answer.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class AttestationApp:
         readiness: Readiness,
         tpm: TpmDesk,
         openapi: bytes,
+        access: AccessLog | None = None,
     ) -> None:
         self._service = service
         self._settings = settings
@@ -107,6 +110,7 @@ class AttestationApp:
         self._readiness = readiness
         self._tpm = tpm
         self._openapi = openapi
+        self._access = access
         self._rate = RateLimit(settings.limits_rate, clock.monotonic)
         self._by_authority = _by_authority(settings.instances)
 
@@ -131,15 +135,12 @@ class AttestationApp:
             answer, reason = _internal(error), "internal"
         await _send(send, answer, identifier)
         self._metrics.answered(answer.status)
-        if LOG.isEnabledFor(logging.INFO):
-            seconds = clock.monotonic() - begin
-            LOG.info(
-                "answered",
-                extra={
-                    "request": identifier, "method": request.method, "path": request.path, "status": answer.status,
-                    "reason": reason, "peer": request.client, "ms": round(seconds * 1000, 2),
-                },
-            )  # fmt: skip
+        if self._access is not None:
+            facts: dict[str, str | int | float] = {
+                "request": identifier, "method": request.method, "path": request.path, "status": answer.status,
+                "reason": reason, "peer": request.client, "ms": round((clock.monotonic() - begin) * 1000, 2),
+            }  # fmt: skip
+            self._access.answered(clock.unix(), facts)
 
     async def _answer(self, request: Request) -> Answer:
         first, _, rest = request.path[1:].partition("/")

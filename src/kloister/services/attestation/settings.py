@@ -51,6 +51,7 @@ KEYS: Mapping[str, tuple[str, Any]] = {
     "keys.rotation": ("number", 90 * _DAY),
     "policies.monotonic_iat": ("flag", False),
     "audit.attestations": ("flag", False),
+    "logs.requests": ("flag", True),
     "limits.body": ("number", 256 * 1024),
     "limits.seconds": ("number", 20),
     "limits.concurrency": ("number", 256),
@@ -129,6 +130,7 @@ class Settings:
     keys_rotation: int
     policies_monotonic_iat: bool  # whether a signed policy must have a later `iat` than all before
     audit_attestations: bool
+    logs_requests: bool  # whether each answer is logged
     limits_body: int
     limits_seconds: int  # for one request
     limits_concurrency: int  # connections of one worker
