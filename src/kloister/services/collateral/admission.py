@@ -8,9 +8,10 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kloister.errors import Misused, Unverified
-from kloister.formats.dcap import QeIdentity, TcbInfo, envelope
+from kloister.errors import Malformed, Misused, Unverified
+from kloister.formats.dcap import PckExtension, QeIdentity, TcbInfo, envelope
 from kloister.formats.dcap.envelope import Envelope
+from kloister.formats.dcap.pck_extension import OID as SGX_EXTENSION
 from kloister.formats.pki import Certificate, Crl, check_signature, p256_key, parse_chain, raw_signature
 from kloister.formats.wire import unhex
 from kloister.services.collateral.model import Item, Key, Kind, Window
@@ -54,6 +55,8 @@ class IntelAdmission:
             return self._tcb_info(item, at)
         if item.key.kind is Kind.QE_IDENTITY:
             return self._qe_identity(item, at)
+        if item.key.kind is Kind.PCK:
+            return self._pck(item, at)
         raise Misused("item-kind", f"{item.key.kind} is not one of Intel's documents.")
 
     def root_crl(self, item: Item, at: datetime) -> Crl:
@@ -91,6 +94,19 @@ class IntelAdmission:
         _check_number(item.key, identity.evaluation_number)
         return Window(identity.issue_date, identity.next_update)
 
+    def _pck(self, item: Item, at: datetime) -> Window:
+        """A platform's certificate, and its CA's; whether a quote is of this platform, its verification says."""
+        chain = pck_chain(item)
+        prove_chain(chain, PCK_CHAIN, self.roots)
+        check_dates(chain, PCK_CHAIN, at)
+        if chain[1].serial in self.revoked:
+            raise Unverified("pck-ca-revoked", f'The certificate "{chain[1].common_name}" is revoked.')
+        extension = pck_extension(chain[0])
+        bare = item.key.get("encrypted") != "yes"
+        if extension.pceid.hex() != item.key.get("pceid") or (bare and extension.ppid.hex() != item.key.get("ppid")):
+            raise _other(item.key, "it is of another platform")
+        return _validity(chain)
+
     def _chain(self, item: Item, positions: Sequence[Position], code: str, at: datetime) -> Certificate:
         """The first certificate of an item's chain: vouched for by a root, valid, not revoked by it."""
         chain = parse_chain(item.chain.encode("ascii"), f"{code}-issuer-chain")
@@ -101,8 +117,26 @@ class IntelAdmission:
         return chain[0]
 
 
+def pck_chain(item: Item) -> tuple[Certificate, ...]:
+    """A platform's certificate and its issuers. Raises `Malformed`: `pck-chain-*`, `certificate-*`."""
+    return parse_chain(item.body.rstrip() + b"\n" + item.chain.encode("ascii"), "pck-chain")
+
+
+def pck_extension(pck: Certificate) -> PckExtension:
+    """What Intel certifies of the platform. Raises `Malformed`: `pck-extension-*`."""
+    if SGX_EXTENSION not in pck.extensions:
+        raise Malformed("pck-extension-missing", "The PCK certificate lacks the SGX extension.")
+    return PckExtension.parse(pck.extensions[SGX_EXTENSION])
+
+
+def _validity(chain: Sequence[Certificate]) -> Window:
+    return Window(max(one.not_before for one in chain), min(one.not_after for one in chain))
+
+
 def window_of(item: Item) -> Window:
     """The window that one of Intel's documents claims, unverified. Raises `Malformed`."""
+    if item.key.kind is Kind.PCK:
+        return _validity(pck_chain(item))
     if item.key.kind in (Kind.ROOT_CRL, Kind.PCK_CRL):
         return _window(Crl.parse(item.body))
     if item.key.kind is Kind.TCB_INFO:

@@ -23,6 +23,7 @@ THIM = "https://global.acccache.azure.net"
 _CRL_PATH = "/IntelSGXRootCA.der"
 _JSON = "application/json"
 _IDENTITY_CHAIN = "sgx-enclave-identity-issuer-chain"
+_PCK_CHAIN = "sgx-pck-certificate-issuer-chain"
 _PCK_CRL_CHAIN = "sgx-pck-crl-issuer-chain"
 
 
@@ -86,8 +87,11 @@ class IntelSource:
             return self._request(self._root_crl())
         if key.kind is Kind.PCK_CRL:
             return self._request(f"{root}/pckcrl", ca=key.get("ca"), encoding="der")
-        if key.kind not in (Kind.TCB_INFO, Kind.QE_IDENTITY):
-            return None
+        if key.kind is Kind.PCK:
+            return self._pck(key)
+        return self._document(key) if key.kind in (Kind.TCB_INFO, Kind.QE_IDENTITY) else None
+
+    def _document(self, key: Key) -> Request | None:
         query = _channel(key.get("channel"))
         if self.version < V4 and (query or key.get("tee") != Tee.SGX):
             return None
@@ -100,11 +104,24 @@ class IntelSource:
         if key.kind in (Kind.ROOT_CRL, Kind.PCK_CRL):
             chain = _chain(answer, _PCK_CRL_CHAIN) if key.kind is Kind.PCK_CRL else ""
             return crl_of(answer), chain
+        if key.kind is Kind.PCK:
+            return answer.body, _chain(answer, _PCK_CHAIN)
         name = envelope.TCB_INFO if key.kind is Kind.TCB_INFO else envelope.ENCLAVE_IDENTITY
         _require_json(answer)
         found = Envelope.parse(answer.body, name)
         header = self._tcb_header() if key.kind is Kind.TCB_INFO else _IDENTITY_CHAIN
         return found.build(), _chain(answer, header)
+
+    def _pck(self, key: Key) -> Request | None:
+        """By the encrypted PPID; a PCCS knows its platforms by the QE's id too, and a bare PPID is no question."""
+        named = {name: key.get(name) for name in ("cpusvn", "pcesvn", "pceid")}
+        if key.get("encrypted") == "yes":
+            named["encrypted_ppid"] = key.get("ppid")
+        if self.kind is not SourceKind.PCS:
+            named["qeid"] = key.get("qeid")
+        elif "encrypted_ppid" not in named:
+            return None
+        return self._request(f"{self._path('sgx')}/pckcert", **named)
 
     def _tcb_header(self) -> str:
         return "tcb-info-issuer-chain" if self.version >= V4 else "sgx-tcb-info-issuer-chain"

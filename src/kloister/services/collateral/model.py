@@ -19,6 +19,7 @@ MAX_CHAIN = 256 * 1024  # characters of an issuer chain; Intel's have 2 KiB
 _MAX_TEXT = 1024  # characters of a source's name or a part of a key
 _PARTS = 8  # of a key; five are in use
 _INSTANT = "%Y-%m-%dT%H:%M:%SZ"
+_HIDDEN = frozenset({"chip", "qeid", "ppid"})  # in a key: what names one machine
 _ANCHOR = "roots"  # in a key: under which roots the document is held
 
 
@@ -37,12 +38,13 @@ class Update(StrEnum):
 
 
 class Kind(StrEnum):
-    """The documents: Intel's four, and AMD's."""
+    """The documents: Intel's four and the certificate of a platform, and AMD's."""
 
     TCB_INFO = "tcb-info"
     QE_IDENTITY = "qe-identity"
     PCK_CRL = "pck-crl"
     ROOT_CRL = "root-crl"
+    PCK = "pck-certificate"
     VCEK = "vcek"
     VLEK = "vlek"
     AMD_CHAIN = "amd-chain"
@@ -72,9 +74,9 @@ class Key:
 
     @property
     def label(self) -> str:
-        """For people. A chip's identifier is hashed: it names one machine for its whole life."""
+        """For people. What names one machine for its whole life is hashed."""
         about = [pair for pair in self.about if pair[0] != _ANCHOR]
-        shown = [(name, _hidden(value) if name == "chip" else value) for name, value in about]
+        shown = [(name, _hidden(value) if name in _HIDDEN else value) for name, value in about]
         return " ".join([self.kind, *(f"{name}={value}" for name, value in shown)])
 
     def under(self, anchor: str) -> Self:
@@ -111,16 +113,18 @@ class Wanted:
 
     Attributes:
         tee: which of Intel's.
-        fmspc: the platform family, 6 bytes.
-        ca: `platform` or `processor`, who issued the PCK certificate.
+        fmspc: the platform family, 6 bytes; empty where the PCK certificate has to be fetched first.
+        ca: `platform` or `processor`, who issued the PCK certificate; empty likewise.
+        pck: which certificate that is.
         update: which baseline, where no number is given.
         evaluation_number: one TCB evaluation data number instead of a baseline.
         pck_chain: PEM, for quotes that carry no certificates.
     """
 
     tee: Tee
-    fmspc: bytes
-    ca: str
+    fmspc: bytes = b""
+    ca: str = ""
+    pck: Key | None = None
     update: Update = Update.STANDARD
     evaluation_number: int | None = None
     pck_chain: str | None = field(default=None, repr=False)

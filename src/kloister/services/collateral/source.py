@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 from kloister.errors import KloisterError, Misused, Unavailable
 from kloister.formats.dcap import envelope
 from kloister.formats.dcap.envelope import Envelope
-from kloister.services.collateral.admission import IntelAdmission, window_of
+from kloister.services.collateral.admission import IntelAdmission, pck_chain, window_of
 from kloister.services.collateral.fetcher import Fetcher
 from kloister.services.collateral.flight import Flights, wait
 from kloister.services.collateral.holding import Admit, Holding
 from kloister.services.collateral.model import Held, Item, Key, Kind, Wanted, Window, anchor_of
 from kloister.services.collateral.ports import Clock, Provided
 from kloister.services.collateral.store import Store
+from kloister.services.collateral.wanted import no_pck, of_platform
 from kloister.trust.root import Root
 from kloister.trust.verifier import Collateral
 
@@ -197,7 +198,7 @@ class CachedSource(Holding):
         roots: who may vouch for them.
     """
 
-    kinds = (Kind.ROOT_CRL, Kind.PCK_CRL, Kind.TCB_INFO, Kind.QE_IDENTITY)
+    kinds = (Kind.ROOT_CRL, Kind.PCK_CRL, Kind.TCB_INFO, Kind.QE_IDENTITY, Kind.PCK)
 
     def __init__(self, cache: Cache, roots: Sequence[Root]) -> None:
         if not roots:
@@ -207,12 +208,29 @@ class CachedSource(Holding):
 
     def collateral(self, wanted: Wanted) -> Provided:
         """See `CollateralSource.collateral`."""
+        if wanted.pck is not None:
+            return self._of_pck(wanted, wanted.pck)
         deadline = self._cache.deadline()
         first, *others = (key.under(self._anchor) for key in wanted.keys())  # noqa: SIM118 -- it is no mapping
         root_crl = self._cache.get(first, IntelAdmission(self._roots).admit, deadline)
         admit = self._admission(root_crl.item).admit
         started = [self._cache.begin(key, admit, deadline) for key in others]
         return assembled([root_crl, *(finish() for finish in started)], wanted.pck_chain)
+
+    def _of_pck(self, wanted: Wanted, named: Key) -> Provided:
+        """The same for a quote that only names its platform's certificate, which is had first."""
+        deadline, root_key = self._cache.deadline(), Key.of(Kind.ROOT_CRL).under(self._anchor)
+        root_crl = self._cache.get(root_key, IntelAdmission(self._roots).admit, deadline)
+        try:
+            held = self._cache.get(named.under(self._anchor), self._admission(root_crl.item).admit, deadline)
+        except Unavailable as error:
+            if error.code not in ("collateral-not-held", "collateral-unknown"):
+                raise
+            raise no_pck("The quote carries no PCK certificate, and the one that it names cannot be had") from None
+        chain = pck_chain(held.item)
+        text = "".join(one.pem() for one in chain)
+        provided = self.collateral(replace(of_platform(wanted, chain[0]), pck=None, pck_chain=text))
+        return replace(provided, items=(*provided.items, held))
 
     def admission(self, item: Item) -> Admit:
         """See `Holding.admission`."""
