@@ -29,6 +29,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "audit": ("kloister.cli.audit:audit_app", "Show and verify the broker's audit log."),
     "explain": ("kloister.cli.explain:explain", "Explain a refusal by its id, or a reason code."),
     "simulator": ("kloister.cli.simulator:simulator_app", "Work with the simulated SGX platform."),
+    "kube": ("kloister.cli.kube:kube_app", "Install Kloister in a cluster, check it, take it away."),
+    "node": ("kloister.cli.node:node_app", "Look at the nodes of a cluster."),
     "doctor": ("kloister.cli.doctor:doctor", "Say what of this machine is missing, and how to mend it."),
     "serve": ("kloister.cli.serve:serve_app", "Run one daemon in the foreground."),
     "version": ("kloister.cli.version:version", "Print the version."),
