@@ -62,3 +62,12 @@ def test_the_verifier_is_compared_with_dcap_qvl(tmp_path: Path) -> None:
         assert samples["one P-256 verification"] < samples["warm, QE seen"] < samples["warm"] < samples["cold"]
         assert found["ratios"]["warm, QE seen"]["median"] > 1
         assert set(found["shareOfBound"]) == {"cold", "warm", "warm, QE seen"}
+
+
+def test_the_aesm_socket_is_compared_with_the_platforms_own(tmp_path: Path) -> None:
+    result = _result(tmp_path, "aesm.py", "--calls", "20", "--rounds", "1", "--quotes", "100", "--clients", "8")
+    times = result["milliseconds"]
+    assert times["added p50"] == pytest.approx(times["helper p50"] - times["platform p50"], abs=0.002)
+    assert 0 < times["platform p50"] < times["helper p50"]
+    assert result["rounds"] == [result["quotes per second"]]
+    assert result["quotes per second"] > 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from kloister.formats.policy import parse_policy
-from kloister.formats.protocol import tee
+from kloister.formats.protocol import aesm, tee
 from kloister.formats.protocol.frames import Decoder
 from kloister.formats.protocol.release import (
     Bundle,
@@ -36,6 +36,8 @@ def targets() -> Iterator[Target]:
     for name, message in _messages().items():
         yield Target(name=name, read=type(message).parse, seeds=_one(message), build=lambda value: value.build())
     yield Target(name="tee-request", read=_tee, seeds=_tee_requests)
+    yield Target(name="aesm-request", read=aesm.parse_request, seeds=_aesm_requests)
+    yield Target(name="aesm-answer", read=aesm.parse_answer, seeds=_aesm_answers)
     yield Target(name="release-policy", read=lambda data: parse_policy(load(data, "policy")), seeds=_policies)
     yield Target(name="appraisal-policy", read=parse_appraisal, seeds=lambda: [json.dumps(_APPRAISAL).encode()])
 
@@ -92,6 +94,25 @@ def _tee_requests() -> list[bytes]:
         tee.KeyRequest(bytes(512)),
     )
     return [canonical_json(one.build()) for one in every]
+
+
+def _aesm_requests() -> list[bytes]:
+    key = aesm.ECDSA_P256
+    every: tuple[aesm.Request, ...] = (
+        aesm.InitQuote(key, want_key=True, size=32, timeout=10_000_000),
+        aesm.QuoteSize(key),
+        aesm.GetQuote(bytes(432), key, bytes(960), 8192),
+        aesm.SelectKey(bytes(4) + b"\x01\0\0\0" + key),
+        aesm.KeyNumber(),
+        aesm.KeyIds(256),
+        aesm.Legacy.GET_QUOTE,
+    )
+    return [aesm.build_request(one) for one in every]
+
+
+def _aesm_answers() -> list[bytes]:
+    every = (aesm.Answer(15, target_info=bytes(512), key_size=32, key=bytes(32)), aesm.Answer(17, 44))
+    return [aesm.build_answer(one) for one in every]
 
 
 def _policies() -> list[bytes]:
