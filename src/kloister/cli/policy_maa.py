@@ -27,6 +27,7 @@ from kloister.trust.policy.maa import (
 from kloister.trust.policy.maa import lint as find
 from kloister.trust.policy.maa.trace import ConditionTrace, Verdict
 
+_LANGUAGE = "docs/reference/maa-policy.md has the language."
 _SHOWN = 200  # characters of a name or value in a tree
 
 
@@ -171,6 +172,10 @@ def _shown(file: Path, text: str, *, as_json: bool) -> Iterator[None]:
     try:
         yield
     except (MaaSyntaxError, MaaPolicyError) as error:
-        if error.place is not None and not as_json:
-            say(f"{file}:{error.place.line}:{error.place.column}:\n{excerpt(text, error.place)}")
-        raise
+        place = error.place
+        if place is not None and not as_json:
+            say(excerpt(text, place))
+        if place is None or isinstance(error, MaaPolicyError):
+            raise
+        where = f"{file}:{place.line}:{place.column}"
+        raise Malformed(error.code, f"{where}: {error.failure}.", error.hint or _LANGUAGE) from None

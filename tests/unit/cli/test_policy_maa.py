@@ -83,9 +83,8 @@ def test_an_error_of_syntax_shows_its_line_with_a_caret(folder: Folder) -> None:
     for verb, options in (("lint", []), ("test", ["--claims", "good.json"])):
         result = folder.run(verb, "wrong.txt", *options)
         assert result.exit_code == 1
-        assert "wrong.txt:5:5:\n" in result.stderr
-        assert '    [type=="x-ms-sgx-svn", value>=3] => permit();\n    ^\n' in result.stderr
-        assert "[maa-parsing]" in result.stderr
+        assert result.stderr.startswith('    [type=="x-ms-sgx-svn", value>=3] => permit();\n    ^\n')
+        assert "wrong.txt:5:5: mismatched input '[' expecting ';'. [maa-parsing]\n" in result.stderr
         document = json.loads(folder.run(verb, "wrong.txt", *options, "--json").stdout)
         assert document["error"]["code"] == "maa-parsing"
 
@@ -158,8 +157,8 @@ def test_an_error_of_evaluation_shows_its_rule(folder: Folder) -> None:
     folder.write("fails.txt", 'version=1.2;\nauthorizationrules{\n  =>add(type="a",value=NegateBool(1));\n};')
     result = folder.run("test", "fails.txt", "--claims", "good.json")
     assert result.exit_code == 1
-    assert 'fails.txt:3:3:\n  =>add(type="a",value=NegateBool(1));\n  ^\n' in result.stderr
-    assert "[maa-evaluation]" in result.stderr
+    assert result.stderr.startswith('  =>add(type="a",value=NegateBool(1));\n  ^\n')
+    assert "In the rule at line 3: NegateBool takes a boolean, not integers. [maa-evaluation]" in result.stderr
 
 
 def test_claims_with_issuers(folder: Folder) -> None:
