@@ -35,7 +35,7 @@ class Interface:
     def __init__(self, sock: socket.socket, pages: Mapping[str, Callable[[], Page]]) -> None:
         self._sock, self._pages = sock, pages
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     @property
     def address(self) -> str:
@@ -51,18 +51,22 @@ class Interface:
         """Close the listener; answers in progress are cut off."""
         if self._server is not None:
             self._server.close()
+        tasks = [task for task in self._open.values() if task is not None]
+        for writer in self._open:
+            writer.transport.abort()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+        self._open[writer] = asyncio.current_task()
         try:
-            if self._open <= _MOST:
+            if len(self._open) <= _MOST:
                 async with asyncio.timeout(_PATIENCE):
                     writer.write(_build(await self._answer(reader)))
                     await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass  # whoever asked is gone or never finished asking
         finally:
-            self._open -= 1
+            del self._open[writer]
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

@@ -14,12 +14,13 @@ from kloister.errors import KloisterError, Malformed, Unavailable
 from kloister.kubernetes.names import EPC_BLOCK
 from kloister.kubernetes.node.allocations.book import Allocations
 from kloister.kubernetes.node.allocations.record import Allocation
-from kloister.kubernetes.node.kubelet import checkpoint, pod_resources
+from kloister.kubernetes.node.kubelet import pod_resources
+from kloister.kubernetes.node.kubelet.checkpoint import CheckpointFile
 from kloister.kubernetes.node.kubelet.pod_resources import Holder
 from kloister.kubernetes.node.kubelet.registration import FOLDER
 
 _LOG = logging.getLogger("kloister.node.allocations")
-PAUSE = 5.0  # seconds between two looks
+PAUSE = 2.0  # seconds between two looks
 NEW = 15  # seconds; the kubelet lists a pod's devices only after Allocate has answered
 
 
@@ -45,6 +46,7 @@ class Watch:
         self.platform_error: KloisterError | None = None
         """Why the platform could not be asked last time."""
         self._kubelet = kubelet
+        self._checkpoint = CheckpointFile(kubelet / FOLDER)
         self._allocations = allocations
         self._told: set[str] = set()
 
@@ -93,7 +95,7 @@ class Watch:
         except Unavailable as error:
             self._say(error)
         try:
-            known = checkpoint.read(self._kubelet / FOLDER)
+            known = self._checkpoint.read()
             if known is not None:
                 ours = [entry for entry in known.entries if entry.resource == EPC_BLOCK]
                 pods = {device: entry.pod for entry in ours for device in entry.devices}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kloister.errors import Malformed
+from kloister.kubernetes.node.kubelet.identity import Identity, identity
 
 NAME = "kubelet_internal_checkpoint"
 _LIMIT = 64 << 20  # bytes; 131,072 devices of one plugin made 1 MB (kubernetes.md, 1.2)
@@ -31,18 +32,36 @@ class Checkpoint:
     registered: dict[str, frozenset[str]]  # healthy devices by resource
 
 
-def read(folder: Path) -> Checkpoint | None:
-    """The checkpoint in the kubelet's folder of device plugins, None where there is none.
+class CheckpointFile:
+    """The checkpoint in the kubelet's folder of device plugins, read when it changed.
 
-    Raises:
-        Malformed: `kubelet-checkpoint`.
+    Args:
+        folder: usually /var/lib/kubelet/device-plugins.
     """
-    try:
-        with (folder / NAME).open("rb") as file:
-            data = file.read(_LIMIT + 1)
-    except OSError:
-        return None
-    return parse(data)
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+        self._seen: Identity | None = None
+        self._last: Checkpoint | None = None
+
+    def read(self) -> Checkpoint | None:
+        """The present one, None where there is none.
+
+        Raises:
+            Malformed: `kubelet-checkpoint`.
+        """
+        seen = identity(self._path)
+        if seen is None or seen != self._seen:
+            self._seen, self._last = None, self._read()
+            self._seen = seen
+        return self._last
+
+    def _read(self) -> Checkpoint | None:
+        try:
+            with self._path.open("rb") as file:
+                return parse(file.read(_LIMIT + 1))
+        except OSError:
+            return None
 
 
 def parse(data: bytes) -> Checkpoint:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kloister import clock
 from kloister.errors import Denied, Unavailable
+from kloister.kubernetes.node.kubelet.identity import Identity, identity
 from kloister.kubernetes.node.kubelet.registration import FOLDER, SOCKET, register
 from kloister.kubernetes.node.plugin import sockets
 from kloister.kubernetes.node.plugin.resources import Resource
@@ -39,8 +40,8 @@ class Offer:
         self._allocate = allocate
         self._monotonic = monotonic
         self._server: ResourceServer | None = None
-        self._socket: sockets.Identity | None = None
-        self._kubelet: sockets.Identity | None = None  # the kubelet's socket at which we are registered
+        self._socket: Identity | None = None
+        self._kubelet: Identity | None = None  # the kubelet's socket at which we are registered
         self._healthy = True
         self._failures = 0
         self._next = 0.0
@@ -53,10 +54,10 @@ class Offer:
 
     async def tend(self) -> None:
         """Do what is missing: serve, then register. Raises `Misconfigured` `socket-path`."""
-        if self._server is not None and sockets.identity(self._server.path) != self._socket:
+        if self._server is not None and identity(self._server.path) != self._socket:
             _LOG.info("socket gone", extra={"resource": self.resource.name, "socket": self._server.path.name})
             await self.withdraw()
-        kubelet = sockets.identity(self._folder / SOCKET)
+        kubelet = identity(self._folder / SOCKET)
         if kubelet is None:
             self._kubelet = None
             return
@@ -91,9 +92,9 @@ class Offer:
         except OSError:
             await server.stop()
             raise
-        self._server, self._socket = server, sockets.identity(path)
+        self._server, self._socket = server, identity(path)
 
-    async def _register(self, kubelet: sockets.Identity) -> None:
+    async def _register(self, kubelet: Identity) -> None:
         if self._server is None:
             return
         try:

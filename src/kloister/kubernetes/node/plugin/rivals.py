@@ -12,26 +12,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kloister.errors import Malformed
-from kloister.kubernetes.node.kubelet import checkpoint
+from kloister.kubernetes.node.kubelet.checkpoint import CheckpointFile
 from kloister.kubernetes.node.plugin import sockets
 from kloister.kubernetes.node.plugin.resources import PREFIXES
 
 _NAMES = re.compile(r"sgx\.intel\.com-([a-z-]+)\.sock", re.ASCII)  # Intel's, and Azure's, which is made of it
 
 
-def adopted(folder: Path, resources: Iterable[str]) -> frozenset[str]:
-    """Which of the resources another living plugin offers."""
+def adopted(folder: Path, resources: Iterable[str], known: CheckpointFile) -> frozenset[str]:
+    """Which of the resources another living plugin offers; `known` is the checkpoint of the folder."""
     living = [name for name in sockets.foreign(folder) if sockets.listening(folder / name)]
     if not living:
         return frozenset()
     named = {f"sgx.intel.com/{found[1]}" for name in living if (found := _NAMES.fullmatch(name))}
-    return frozenset(one for one in resources if one in named or one in _registered(folder))
+    return frozenset(one for one in resources if one in named or one in _registered(known))
 
 
-def _registered(folder: Path) -> frozenset[str]:
+def _registered(file: CheckpointFile) -> frozenset[str]:
     """Resources whose registered devices are not ours."""
     try:
-        known = checkpoint.read(folder)
+        known = file.read()
     except Malformed:
         known = None
     if known is None:

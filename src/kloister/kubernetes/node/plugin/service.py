@@ -13,6 +13,7 @@ from kloister.kubernetes.names import EPC_BLOCK
 from kloister.kubernetes.node.allocations.book import Allocations
 from kloister.kubernetes.node.detection import NodeFacts
 from kloister.kubernetes.node.kubelet import device_plugin_pb2 as api
+from kloister.kubernetes.node.kubelet.checkpoint import CheckpointFile
 from kloister.kubernetes.node.kubelet.registration import FOLDER
 from kloister.kubernetes.node.plugin import rivals, sockets
 from kloister.kubernetes.node.plugin.answers import Answers
@@ -64,6 +65,7 @@ class DevicePlugin:
         """Resources that another plugin offers."""
         self._facts = facts
         self._folder = settings.kubelet / FOLDER
+        self._checkpoint = CheckpointFile(self._folder)
         self._allocations = allocations
         self._is_healthy = healthy
         self._answers = Answers(facts, settings.quotes, settings.cdi)
@@ -119,7 +121,7 @@ class DevicePlugin:
         if foreign == self._foreign and now - self._looked < _RIVALS:
             return
         self._foreign, self._looked = foreign, now
-        adopted = rivals.adopted(self._folder, [offer.resource.name for offer in self.offers])
+        adopted = rivals.adopted(self._folder, [offer.resource.name for offer in self.offers], self._checkpoint)
         if adopted != self.adopted:
             _LOG.info("resources of another plugin", extra={"adopted": sorted(adopted)})
         self.adopted = adopted

@@ -14,8 +14,6 @@ OURS = "kloister-"
 _LONGEST = 107  # bytes that sun_path takes (unix(7))
 _RANDOM = 8  # characters [a-z2-7], 40 bits: no two instances on a node have the same
 
-Identity = tuple[int, int, int]
-
 
 def fresh(folder: Path, short: str) -> Path:
     """A path for a socket that no instance used before: kubelets know a plugin by it. `Misconfigured` `socket-path`."""
@@ -27,15 +25,6 @@ def fresh(folder: Path, short: str) -> Path:
             "Give the kubelet's folder by a shorter path with --kubelet DIR.",
         )
     return path
-
-
-def identity(path: Path) -> Identity | None:
-    """What tells this file from a later one of the same name; inode numbers alone are used again."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def listening(path: Path) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kloister.errors import Malformed
 from kloister.kubernetes.names import EPC_BLOCK
-from kloister.kubernetes.node.kubelet.checkpoint import NAME, Checkpoint, Entry, parse, read
+from kloister.kubernetes.node.kubelet.checkpoint import NAME, Checkpoint, CheckpointFile, Entry, parse
 
 
 def _document(devices: Any) -> bytes:
@@ -36,10 +36,18 @@ def test_an_empty_one() -> None:
     assert parse(data) == Checkpoint((), {})
 
 
-def test_where_there_is_none(tmp_path: Path) -> None:
-    assert read(tmp_path) is None
+def test_the_file_as_it_comes_and_goes(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path)
+    assert file.read() is None
     (tmp_path / NAME).write_bytes(_document(["epc0-0", "epc1-0"]))
-    assert read(tmp_path) == EXPECTED
+    assert file.read() == EXPECTED
+    assert file.read() is file.read(), "what did not change is not parsed again"
+    (tmp_path / NAME).write_bytes(b"damaged")
+    for _ in range(2):
+        with pytest.raises(Malformed):
+            file.read()
+    (tmp_path / NAME).unlink()
+    assert file.read() is None
 
 
 @pytest.mark.parametrize(
