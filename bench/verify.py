@@ -8,7 +8,10 @@ given collateral that has been read from JSON before, because both keep it as an
     warm, QE seen  the QE report as well: the quote is verified (1 signature)
     reject         as the three above, for the same quote with a changed REPORTDATA
 
-dcap-qvl has no cache: each row is compared with the same full verification of its own.
+dcap-qvl has no cache: each row is compared with the same full verification of its own. A block begins with calls that
+are not counted, because the one before has filled the processor's caches with another program.
+
+What dcap-qvl has no counterpart for follows (`alone.py`); `--batch` measures many processes instead (`batch.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own d
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.alone import groups
 from bench.batch import batch
 from bench.support.output import skip, table, write_json
 from bench.support.statistics import Summary, median_interval
@@ -47,6 +51,7 @@ THEIRS, P256 = "dcap-qvl", "one P-256 verification"
 COLD, WARM, SEEN = "cold", "warm", "warm, QE seen"
 SIGNATURES = {COLD: 9, WARM: 2, SEEN: 1}  # the fewest that a row can do with
 AIMS = {COLD: 1.0, WARM: 5.0, SEEN: 8.0}  # times dcap-qvl's pace
+_UNCOUNTED = 3  # calls in front of a block
 _REPORT_DATA = {3: 48 + 320, 4: 48 + 520}  # by version: offset of REPORTDATA
 Call = Callable[[], object]
 
@@ -91,6 +96,7 @@ def main() -> None:
         calls = dict(contenders(Evidence.read(name), other))
         results[title] = measure(calls, arguments.blocks, arguments.calls)
         report(title, results[title], arguments)
+    alone = {group.title: group.show(measure(group.calls, arguments.blocks, arguments.calls)) for group in groups()}
     write_json(
         arguments.json,
         {
@@ -99,6 +105,7 @@ def main() -> None:
             "blocks": arguments.blocks,
             "calls": arguments.calls,
             "sets": {title: _as_json(SETS[title], found) for title, found in results.items()},
+            "alone": alone,
         },
     )
 
@@ -134,11 +141,13 @@ def _one_verification() -> Call:
     return lambda: public.verify(signature, data, algorithm)
 
 
-def measure(calls: dict[str, Call], blocks: int, number: int) -> dict[str, list[float]]:
+def measure(calls: Mapping[str, Call], blocks: int, number: int) -> dict[str, list[float]]:
     """Microseconds of CPU time per call, one figure per block."""
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(blocks):
         for name, call in calls.items():
+            for _ in range(_UNCOUNTED):
+                call()
             began = time.process_time()
             for _ in range(number):
                 call()
