@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from kloister.errors import KloisterError, Unavailable
+from kloister.formats.tokens import JwkSet, sign, unsecured
+from kloister.formats.tokens.jwk import Jwk
+from kloister.services.attestation.auth import FixedBearers, NoBearers, OidcBearers, bearer
+
+ISSUER, AUDIENCE, NOW = "https://login.test/tenant", "api://kloister", 1_800_000_000
+KEY, OTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+
+class Issuer:
+    """What an OpenID issuer publishes; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.keys = {"one": KEY}
+        self.asked = 0
+        self.name = ISSUER
+
+    def fetch(self, url: str) -> bytes:
+        self.asked += 1
+        if url.endswith("/.well-known/openid-configuration"):
+            return json.dumps({"issuer": self.name, "jwks_uri": "https://login.test/keys"}).encode()
+        assert url == "https://login.test/keys"
+        found = tuple(Jwk(kid=kid, key=key.public_key()) for kid, key in self.keys.items())
+        return json.dumps(JwkSet(found).as_json()).encode()
+
+
+def token(key: ec.EllipticCurvePrivateKey = KEY, kid: str = "one", **claims: Any) -> str:
+    given = {"iss": ISSUER, "aud": AUDIENCE, "exp": NOW + 600, "nbf": NOW, "sub": "someone", **claims}
+    payload = json.dumps({name: value for name, value in given.items() if value is not None}).encode()
+    return sign({"kid": kid, "typ": "JWT"}, payload, key)
+
+
+def refused(text: str, issuer: Issuer | None = None, now: int = NOW) -> str:
+    try:
+        OidcBearers(ISSUER, AUDIENCE, (issuer or Issuer()).fetch).check(text, now)
+    except KloisterError as error:
+        return error.code
+    return ""
+
+
+def test_a_token_of_the_issuer() -> None:
+    issuer = Issuer()
+    desk = OidcBearers(ISSUER, AUDIENCE, issuer.fetch)
+    assert desk.check(token(), NOW) == "oidc:someone"
+    assert desk.check(token(aud=["other", AUDIENCE], sub=None, oid="object"), NOW + 1) == "oidc:object"
+    assert issuer.asked == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        token(iss="https://evil"),
+        token(aud="other"),
+        token(aud=None),
+        token(exp=None),
+        token(exp=NOW - 61),
+        token(exp="soon"),
+        token(nbf=NOW + 61),
+        token(OTHER),
+        token(kid="two"),
+        unsecured({"kid": "one"}, b"{}"),
+        sign({"kid": "one"}, b"[]", KEY),
+    ],
+)
+def test_any_other_token_is_refused(text: str) -> None:
+    assert refused(token()) == ""
+    assert refused(text) == "bearer-refused"
+
+
+def test_a_new_key_is_asked_for_but_not_all_the_time() -> None:
+    issuer = Issuer()
+    desk = OidcBearers(ISSUER, AUDIENCE, issuer.fetch)
+    desk.check(token(), NOW)
+    issuer.keys["two"] = OTHER
+    assert refused(token(OTHER, "two"), issuer) == ""
+    for _ in range(3):
+        with pytest.raises(KloisterError):
+            desk.check(token(OTHER, "two"), NOW + 5)
+    assert desk.check(token(OTHER, "two"), NOW + 11) == "oidc:someone"
+
+
+def test_metadata_of_another_issuer_are_not_believed() -> None:
+    issuer = Issuer()
+    issuer.name = "https://evil"
+    assert refused(token(), issuer) == "bearer-refused"
+
+
+def test_an_issuer_that_is_away_is_no_refusal() -> None:
+    def away(_: str) -> bytes:
+        raise Unavailable("source-timeout", "No answer.")
+
+    with pytest.raises(Unavailable):
+        OidcBearers(ISSUER, AUDIENCE, away).check(token(), NOW)
+
+
+def test_fixed_tokens_and_none() -> None:
+    desk = FixedBearers(["first", "second"])
+    assert desk.check("second", NOW).startswith("bearer:")
+    assert "second" not in desk.check("second", NOW)
+    for one in (desk, NoBearers()):
+        with pytest.raises(KloisterError) as caught:
+            one.check("third", NOW)
+        assert caught.value.code == "bearer-refused"
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (None, "bearer-missing"), ("", "bearer-missing"), ("Bearer ", "bearer-missing"), ("Basic x", "bearer-missing"),
+        ("Bearer " + "x" * 20000, "bearer-refused"), ("Bearer \xe9", "bearer-refused"),
+    ],
+)  # fmt: skip
+def test_the_header(header: str | None, reason: str) -> None:
+    assert bearer("bearer abc") == "abc"
+    with pytest.raises(KloisterError) as caught:
+        bearer(header)
+    assert caught.value.code == reason
