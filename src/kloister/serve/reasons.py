@@ -10,6 +10,7 @@ from kloister.client import reasons as client
 from kloister.errors import BUG, Reason
 from kloister.formats import reasons as formats
 from kloister.images import reasons as images
+from kloister.kubernetes import reasons as kubernetes
 from kloister.kubernetes.node import reasons as node
 from kloister.kubernetes.node.quotes import reasons as quotes
 from kloister.runtime import reasons as runtime
@@ -77,6 +78,7 @@ TABLES: Mapping[str, Mapping[str, Reason]] = MappingProxyType({
     "Runner and launcher": runtime.REASONS,
     "Broker and appraisal": services.REASONS,
     "Attestation service": attestation.REASONS,
+    "Clusters": kubernetes.REASONS,
     "Nodes of a cluster": node.REASONS,
     "Quotes of a node": quotes.REASONS,
     "Commands and the embedded stack": COMMANDS,
