@@ -126,7 +126,14 @@ class Cluster:
     def wait_ready(self, *names: str, seconds: float = 60) -> None:
         """Wait for pods to be ready."""
         pods = [f"pod/{name}" for name in names]
-        self.kubectl("wait", "--for=condition=Ready", f"--timeout={seconds:g}s", *pods, seconds=seconds + 10)
+        try:
+            self.kubectl("wait", "--for=condition=Ready", f"--timeout={seconds:g}s", *pods, seconds=seconds + 10)
+        except BedError as error:
+            raise BedError(f"{error}\n{self.kubectl('describe', *pods)}") from None
+
+    def wait_ended(self, name: str, seconds: float = 60) -> None:
+        """Wait until a pod has ended well."""
+        self.wait(f"the end of {name}", lambda: self.phase(name) == "Succeeded", seconds)
 
     def phase(self, pod: str) -> str:
         """Pending, Running, Succeeded or Failed."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def pod(
-    name: str, image: str, script: str = "echo started; sleep 3600", *, limits: Mapping[str, str] | None = None,
-    **spec: Any,
+    name: str, image: str, script: str = "echo started; sleep 3600", *, interpreter: Sequence[str] = ("sh", "-c"),
+    limits: Mapping[str, str] | None = None, **spec: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """A pod of one container, `app`, that runs a shell script and is gone at once when it is deleted."""
-    container: dict[str, Any] = {"name": "app", "image": image, "command": ["sh", "-c", script]}
+    """A pod of one container, `app`, that runs a script and is gone at once when it is deleted."""
+    container: dict[str, Any] = {"name": "app", "image": image, "command": [*interpreter, script]}
     if limits:
         container["resources"] = {"limits": dict(limits)}
     return {

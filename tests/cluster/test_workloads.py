@@ -53,3 +53,19 @@ def _ready_pods(cluster: Cluster) -> set[str]:
         if "deletionTimestamp" not in item["metadata"]
         and all(status["ready"] for status in item["status"].get("containerStatuses") or [{"ready": False}])
     }
+
+
+def test_a_claim_of_storage_is_bound_and_keeps_what_is_written(cluster: Cluster) -> None:
+    claim = {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    }  # fmt: skip
+    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    writer = pod("writer", cluster.busybox, "echo kept > /data/file", volumes=volumes, restartPolicy="Never")
+    reader = pod("reader", cluster.busybox, "cat /data/file", volumes=volumes, restartPolicy="Never")
+    for name, one in {"writer": writer, "reader": reader}.items():
+        one["spec"]["containers"][0]["volumeMounts"] = mounts
+        cluster.apply(claim, one)
+        cluster.wait_ended(name)
+    assert cluster.kubectl("logs", "reader") == "kept\n"

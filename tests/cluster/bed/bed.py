@@ -18,6 +18,7 @@ from tests.cluster.bed.layout import CONTROL, NODES, Layout, Site
 from tests.cluster.bed.machine import Machine
 from tests.cluster.bed.needs import unmet
 from tests.cluster.bed.processes import BedError, run, say, wait_for
+from tests.cluster.bed.storage import volumes
 
 
 def up(layout: Layout) -> None:
@@ -89,6 +90,7 @@ def _start(layout: Layout, built: Path) -> None:
     binding = (*client, "create", "clusterrolebinding")
     run(*binding, "bed-proxy", "--clusterrole=system:node-proxier", "--user=system:kube-proxy")
     run(*binding, "bed-names", "--clusterrole=system:kube-dns", "--group=bed:names")
+    run(*client, "create", "--filename=-", stdin=json.dumps(volumes(layout)))
     for site in NODES:
         node.start_proxy(layout, site, built)
     for site in NODES:

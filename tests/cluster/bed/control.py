@@ -31,7 +31,7 @@ def make_keys(layout: Layout) -> None:
         authority.issue(file, name)
     for node in NODES:
         authority.issue(node.name, f"system:node:{node.name}", "system:nodes")
-    for client in (*users, "proxy", *(node.name for node in NODES)):
+    for client in ("admin", *users, "proxy", *(node.name for node in NODES)):
         write_kubeconfig(layout.keys / f"{client}.json", f"https://{CONTROL.address}:{PORT}", authority, client)
 
 

@@ -1,0 +1,117 @@
+"""Kloister's daemons on the bed, as processes of its machines: the quickest way to real objects of theirs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.access import Cluster, Node
+from tests.cluster.bed.layout import CONTROL
+from tests.cluster.bed.machine import Machine
+from tests.cluster.bed.processes import BedError
+from tests.cluster.objects import pod
+from tests.support.paths import ROOT
+
+NAMESPACE = "kloister-system"
+NAME = "kloister-webhook"
+EPC = "64Mi,64Mi"
+_RESOURCES = ROOT / "deploy/helm/kloister/crds/confidentialnodes.yaml"
+_PORT = 8443
+_AGENT = ("node", "--simulate", EPC, "--quotes", "/var/run/aesmd")
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Platform and agent on one node; webhook and controller on the control machine."""
+
+    cluster: Cluster
+
+    @property
+    def node(self) -> Node:
+        """The node with EPC."""
+        return self.cluster.node("confidential")
+
+    @property
+    def state(self) -> Path:
+        """Of the simulated platform."""
+        return self.node.disk / "platform"
+
+    def install(self) -> None:
+        """Start everything and wait until the node offers its EPC."""
+        self.cluster.kubectl("create", "namespace", NAMESPACE)
+        self.cluster.kubectl("label", "namespace", NAMESPACE, "kloister.dev/webhook=disabled")
+        self.cluster.kubectl("apply", f"--filename={_RESOURCES}")
+        self.cluster.apply(*_webhook())
+        control = self._control
+        self._start(control, "webhook", "webhook", "--listen", f"0.0.0.0:{_PORT}")
+        self._start(control, "controller", "controller")
+        self._start(self.node.machine, "platform", "platform", "--state", self.state)
+        self.start_agent()
+        self.cluster.wait("the node's EPC", lambda: self.allocatable.get("sgx.intel.com/epc", "0") != "0")
+        self.cluster.wait("the webhook's knowledge of the node", self._mutates)
+
+    def uninstall(self) -> None:
+        """End everything; the controller, which goes last, makes the node an ordinary one again."""
+        for name in ("agent", "platform"):
+            self.node.machine.stop(name)
+        self.cluster.kubectl("delete", "--ignore-not-found", "mutatingwebhookconfiguration", NAME)
+        self.cluster.kubectl("delete", "confidentialnodes", "--all")
+        self.cluster.wait("an ordinary node", lambda: "taints" not in self.cluster.get("node", self.node.name)["spec"])
+        for name in ("webhook", "controller"):
+            self._control.stop(name)
+        self.cluster.kubectl("delete", "--ignore-not-found", f"--filename={_RESOURCES}")
+        self.cluster.kubectl("delete", "--ignore-not-found", "namespace", NAMESPACE)
+
+    def start_agent(self) -> None:
+        """Start the node's agent."""
+        control = self.state / "platform" / "control.sock"
+        options = ("--platform", control, "--node-name", self.node.name)
+        self._start(self.node.machine, "agent", *_AGENT, *options)
+
+    @property
+    def allocatable(self) -> dict[str, str]:
+        """What the node offers, by resource."""
+        return dict(self.cluster.get("node", self.node.name)["status"]["allocatable"])
+
+    @property
+    def _control(self) -> Machine:
+        return Machine(self.node.layout, CONTROL.name)
+
+    def _start(self, machine: Machine, name: str, *words: str | Path) -> None:
+        environment = {"KUBECONFIG": str(self.node.layout.keys / "admin.json")}
+        machine.start(name, sys.executable, "-P", "-m", "kloister", "serve", *words, environment=environment)
+
+    def _mutates(self) -> bool:
+        """Whether the webhook gives a pod as many blocks of the node as it asks for."""
+        asking = pod("trial", self.cluster.busybox, limits={"sgx.intel.com/epc": "10Mi"})
+        words = ("create", "--namespace=default", "--dry-run=server", "--output=json", "--filename=-")
+        try:
+            made = json.loads(self.cluster.kubectl(*words, stdin=json.dumps(asking)))
+        except BedError:  # the API server does not trust it yet
+            return False
+        return bool(made["spec"]["containers"][0]["resources"]["limits"].get("sgx.intel.com/epc-block") == "10")
+
+
+def _webhook() -> list[dict[str, Any]]:
+    """The registration as the deployment files have it, and a service that leads to the control machine."""
+    metadata = {"name": NAME, "namespace": NAMESPACE}
+    port = {"name": "https", "port": 443, "targetPort": _PORT}
+    subset = {"addresses": [{"ip": CONTROL.address}], "ports": [{"name": "https", "port": _PORT}]}
+    disabled = {"matchExpressions": [{"key": "kloister.dev/webhook", "operator": "NotIn", "values": ["disabled"]}]}
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    hook = {
+        "name": "pods.kloister.dev", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail",
+        "reinvocationPolicy": "IfNeeded", "timeoutSeconds": 5, "namespaceSelector": disabled, "rules": [rule],
+        "clientConfig": {"service": {**metadata, "path": "/mutate"}},
+    }  # fmt: skip
+    return [
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": NAME}, "webhooks": [hook],
+        },
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port]}},
+        {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": [subset]},
+    ]  # fmt: skip
