@@ -1,0 +1,161 @@
+"""`kloister serve node` as a process, with a kubelet's double and the real simulated platform."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kloister.kubernetes.names import ENCLAVE, EPC_BLOCK, PROVISION
+from tests.support.cli import assert_refused, kloister
+from tests.support.kubelet import Kubelet
+from tests.unit.kubernetes.node.short import short
+from tests.unit.serve.test_platform import served
+
+BLOCK = 64 << 20  # bytes: 512 GiB in 8,192 blocks
+EXACTLY = (110, 110, 8192)
+
+
+class Agent:
+    """How an agent of `folder` is started and asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run, self.log = folder / "run", folder / "log"
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._address = "127.0.0.1:%d" % probe.getsockname()[1]  # noqa: UP031 -- shorter
+
+    @contextmanager
+    def started(self, *more: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "kloister",
+            "serve",
+            "node",
+            "--kubelet",
+            self._folder / "kubelet",
+        ]
+        command += ["--run", self.run, "--listen", self._address, "--simulate", "256Gi,256Gi", *more]
+        with self.log.open("ab") as log, subprocess.Popen(command, stderr=log) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def get(self, page: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{self._address}/{page}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def figures(self) -> dict[str, float]:
+        lines = [line for line in self.get("metrics")[1].splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def said(self) -> list[dict[str, Any]]:
+        """Its log, of which each line is one JSON object."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with short() as path:
+        yield path
+
+
+@pytest.fixture
+def _log() -> Iterator[None]:
+    """The command configures the log of its process, which is the test's here."""
+    before = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:], level = before
+    logging.root.setLevel(level)
+
+
+def _full(kubelet: Kubelet) -> bool:
+    return tuple(kubelet.allocatable(one) for one in (ENCLAVE, PROVISION, EPC_BLOCK)) == EXACTLY
+
+
+def test_an_agent_from_its_start_to_its_end_and_killed_in_between(folder: Path) -> None:
+    agent = Agent(folder)
+    with Kubelet(folder / "kubelet") as kubelet:
+        with agent.started() as process:
+            kubelet.wait(lambda: _full(kubelet))
+            pod = kubelet.admit("first", {ENCLAVE: 1, EPC_BLOCK: 3})
+            mount = next(
+                one for answer in pod.answers["app"] for one in answer.mounts if one.container_path == "/run/kloister"
+            )
+            assert Path(mount.host_path).parent == agent.run / "allocations"
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        kubelet.wait(lambda: kubelet.allocatable(EPC_BLOCK) == 0)
+        with agent.started() as process:
+            kubelet.wait(lambda: _full(kubelet))
+            assert Path(mount.host_path).is_dir(), "a pod's mount outlives the agent"
+            assert len(list(kubelet.folder.glob("kloister-*"))) == 3, "what was left of the killed one is removed"
+            kubelet.wait(lambda: agent.get("readyz") == (200, "ok\n"))
+            label = '{container="app",namespace="default",pod="first"}'
+            kubelet.wait(lambda: agent.figures().get(f"kloister_epc_allocated_bytes{label}") == 3 * BLOCK)
+            assert agent.figures()['kloister_epc_bytes{kind="simulated",node="1"}'] == 256 << 30
+            assert agent.get("healthz") == (200, "ok\n")
+            kubelet.restart(1.0)  # 10 s of a real one are no other way
+            assert kubelet.wait(lambda: _full(kubelet), 15) < 5
+            process.terminate()
+            assert process.wait(5) == 0
+        assert not list(kubelet.folder.glob("kloister-*"))
+    assert [line["message"] for line in agent.said()].count("agent started") == 2
+    assert {"time", "level", "logger", "message"} <= agent.said()[0].keys()
+
+
+def test_containers_get_a_socket_of_the_platform_and_the_quote_socket(folder: Path) -> None:
+    agent, state = Agent(folder), folder / "state"
+    control = state / "platform" / "control.sock"
+    with Kubelet(folder / "kubelet") as kubelet:
+        with served(state) as (_, client), agent.started("--platform", control):
+            kubelet.wait(lambda: _full(kubelet))
+            pod = kubelet.admit("first", {ENCLAVE: 1, EPC_BLOCK: 1})
+            mounts = {one.container_path: Path(one.host_path) for answer in pod.answers["app"] for one in answer.mounts}
+            assert (mounts["/run/kloister"] / "enclave.sock").is_socket()
+            assert (mounts["/var/run/aesmd"] / "aesm.socket").is_socket()
+            (known,) = client.allocations()
+            assert (known.epc, known.directory) == (BLOCK, str(mounts["/run/kloister"]))
+            kubelet.wait(lambda: agent.get("readyz")[0] == 200)
+            before = (mounts["/run/kloister"] / "enclave.sock").stat().st_ino
+        with agent.started("--platform", control):
+            kubelet.wait(lambda: kubelet.capacity(EPC_BLOCK) == 8192 and kubelet.allocatable(EPC_BLOCK) == 0)
+            status, text = agent.get("readyz")
+            assert (status, "platform-unreachable" in text) == (503, True)
+            with served(state) as (_, client):
+                kubelet.wait(lambda: _full(kubelet))
+                assert [one.id for one in client.allocations()] == [known.id], "the platform had forgotten it"
+                assert (mounts["/run/kloister"] / "enclave.sock").stat().st_ino != before
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "status"),
+    [
+        (("--simulate", "64"), "simulated-epc", 2),
+        (("--simulate", "1Gi", "--listen", "nowhere"), "listen-address", 2),
+        (("--simulate", "1Gi", "--run", "/dev/null/x"), "node-folder", 1),
+        (("--root", "/nowhere"), "node-incapable", 1),
+    ],
+)
+@pytest.mark.usefixtures("_log")
+def test_what_an_agent_cannot_work_with(folder: Path, options: tuple[str, ...], code: str, status: int) -> None:
+    done = kloister("serve", "node", "--kubelet", folder, "--run", folder / "run", *options)
+    assert_refused(done, code, status=status)
