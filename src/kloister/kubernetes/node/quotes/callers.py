@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -77,18 +78,20 @@ class Callers:
         pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         if pid <= 0:  # a process that this pid namespace does not show
             return Caller(uid, 0)
-        pidfd = _pidfd(sock)
+        try:
+            pidfd = _pidfd(sock)
+        except OSError:
+            return Caller(uid, pid, gone=True)
         try:
             pod, container = pod_of(self._cgroups(pid))
             # Alive after reading, it proves that the number was still its own (kernels before 6.5 cannot tell).
-            if pidfd is not None and not alive(pidfd):
-                return Caller(uid, pid, gone=True)
+            gone = pidfd is not None and not alive(pidfd)
         except OSError:
-            return Caller(uid, pid, gone=True)
+            gone = True
         finally:
             if pidfd is not None:
                 os.close(pidfd)
-        return Caller(uid, pid, pod, container)
+        return Caller(uid, pid, gone=True) if gone else Caller(uid, pid, pod, container)
 
     def _cgroups(self, pid: int) -> str:
         descriptor = os.open(f"{self._proc}/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
@@ -99,7 +102,10 @@ class Callers:
 
 
 def _pidfd(sock: socket.socket) -> int | None:
+    """A descriptor of the process that connected; None where the kernel has none to give, OSError if it has ended."""
     try:
         return sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno == errno.ENOPROTOOPT:
+            return None
+        raise

@@ -11,7 +11,7 @@ from kloister.formats.protocol.aesm_codes import AesmCode
 SOCKET = Path("/var/run/aesmd/aesm.socket")
 """Where Intel's aesmd listens."""
 
-_AT_ONCE = 16  # requests to aesmd under way: it works them off one after another
+_AT_ONCE = 64  # requests to aesmd under way, of eight callers at their most: it works them off one after another
 _MICROSECONDS = 1e6
 _INSTALL = "Install sgx-aesm-service and libsgx-aesm-quote-ex-plugin on the node, and start aesmd."
 

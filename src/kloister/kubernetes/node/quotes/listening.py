@@ -58,8 +58,13 @@ def _at_path(path: Path, mode: int) -> socket.socket:
         # By way of the descriptor: a path may be longer than the 107 bytes that sun_path takes (unix(7)).
         here, fresh = Path(f"/proc/self/fd/{directory}"), f".{path.name}.{entropy.identifier()[:8]}"
         sock = _listening(str(here / fresh))
-        os.chmod(fresh, mode, dir_fd=directory)
-        os.rename(fresh, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        try:
+            os.chmod(fresh, mode, dir_fd=directory)
+            os.rename(fresh, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        except OSError:
+            sock.close()
+            os.unlink(fresh, dir_fd=directory)
+            raise
         return sock
     finally:
         os.close(directory)

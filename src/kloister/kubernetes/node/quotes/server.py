@@ -190,6 +190,9 @@ class QuoteServer:
                 self.readiness = Readiness(ready=False, code="aesm-patience", text="No quote was made in time.")
             except KloisterError as error:
                 self.readiness = Readiness.of(error)
+            except Exception:  # noqa: BLE001 (the helper goes on; what failed is in its log)
+                _LOG.exception("a trial failed in a way that it should not")
+                self.readiness = Readiness(ready=False, code="aesm-internal", text="The trial failed.")
             self._metrics.ready.set(self.readiness.ready)
             if self.readiness != before:
                 _LOG.warning("%s", _said(self.readiness))
