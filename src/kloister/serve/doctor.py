@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kloister.errors import KloisterError
+from kloister.kubernetes.node.detection import detect
 from kloister.runtime.linux import landlock, process, seccomp
 from kloister.runtime.runner import idmap, root
 from kloister.serve.state import DEFAULT_ADDRESS
@@ -61,8 +62,8 @@ class Finding:
 
 
 def examine(checks: tuple[Callable[[], Finding], ...] | None = None) -> list[Finding]:
-    """Every check's finding, in the order of `CHECKS`."""
-    return [check() for check in checks or CHECKS]
+    """Every check's finding, in the order of `CHECKS`, and what the machine has of SGX."""
+    return [check() for check in checks or CHECKS] + ([] if checks else confidential())
 
 
 def is_fit(findings: list[Finding]) -> bool:
@@ -194,6 +195,13 @@ def memory(meminfo: Path = Path("/proc/meminfo")) -> Finding:
     if available >= _MEMORY_WANTED:
         return Finding("memory", Level.OK, text)
     return Finding("memory", Level.WARN, text, "An enclave's files live in memory: end other programs.")
+
+
+def confidential(root: Path = Path("/")) -> list[Finding]:
+    """SGX and confidential guests, as a node of a cluster has them; nothing on one machine needs them."""
+    return [
+        Finding(one.code, Level.WARN if one.remedy else Level.OK, one.text, one.remedy) for one in detect(root).findings
+    ]
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (

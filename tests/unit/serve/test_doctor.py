@@ -138,3 +138,16 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     code, printed = _run([])
     assert code == 1
     assert "-> Use an x86-64 machine." in printed
+
+
+def test_what_a_machine_has_of_sgx_is_told_with_its_remedy(tmp_path: Path) -> None:
+    """A machine whose kernel uses SGX, seen from a container that has not its /dev."""
+    (tmp_path / "proc/sys/kernel").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/osrelease").write_text("6.1.0\n")
+    assert [finding.name for finding in doctor.confidential(tmp_path)] == ["sgx-absent"]
+    assert _level(doctor.confidential(tmp_path)[0]) is Level.OK
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/sgx_enclave").touch()
+    found = {finding.name: _level(finding) for finding in doctor.confidential(tmp_path)}
+    assert found == {"sgx-device-kind": Level.WARN, "sgx-kernel-off": Level.WARN}
+    assert doctor.examine()[-1].name.startswith(("sgx-", "guest-", "cpuid-", "dev-", "fsgsbase-"))
