@@ -96,6 +96,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "A file can be used but not read, so nobody can say whether it was changed.",
         "Give it read permission in the image, or take the permission to execute or search away.",
     ),
+    "tree-unreadable": Reason("The container's files cannot be read.", "Start the container again."),
     "mounts-line": Reason("The kernel's list of mounts cannot be read.", BUG),
     # what the machine must allow
     "user-namespaces": Reason("This machine does not let this user make namespaces.", _DOCTOR),

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import file_digest
 
-from kloister.errors import Denied
+from kloister.errors import Denied, Unavailable
 from kloister.formats.enclave.tree import UNLISTED, Difference, Entry, Kind, Tree, differences, quote
 from kloister.runtime.pod.mounts import Mount
 
@@ -34,9 +34,14 @@ def require_tree(measured: Tree, mounts: Iterable[Mount], root: bytes = b"") -> 
 
     Raises:
         Denied: the code of the first difference, listing up to ten; `file-unreadable`.
+        Unavailable: `tree-unreadable`.
     """
     walk = _Walk({entry.path: entry for entry in measured.entries}, mounts, root)
-    observed = Tree.of(walk.entries())
+    try:
+        observed = Tree.of(walk.entries())
+    except OSError as error:
+        text = f"The container's files cannot be read: {error.strerror} at {error.filename!a}."
+        raise Unavailable("tree-unreadable", text, "Start the container again.") from None
     found = sorted([*walk.found, *differences(Tree(tuple(walk.expected())), observed)], key=lambda item: item.path)
     if found:
         listed = "; ".join(str(difference) for difference in found[:_LISTED])
@@ -77,13 +82,14 @@ class _Walk:
                 yield entry
 
     def _children(self, path: bytes) -> list[bytes]:
-        prefix = path.rstrip(b"/") + b"/"
+        if not os.access(self._root + path, os.X_OK):
+            self._closed.add(path)  # nobody in this container reaches what is in it
+            return []
         try:
             names = os.listdir(self._root + path)
         except PermissionError:
-            self._require_closed(path)
-            self._closed.add(path)
-            return []
+            raise _unreadable(path) from None
+        prefix = path.rstrip(b"/") + b"/"
         found = (prefix + name for name in names)
         return [child for child in found if child not in self._hidden and child not in UNLISTED]
 
@@ -120,18 +126,18 @@ class _Walk:
                 with os.fdopen(os.open(self._root + path, _OPEN), "rb", 0) as file:
                     self._hashed[node] = file_digest(file, "sha256").digest()
             except PermissionError:
-                self._require_closed(path)
-                return expected.sha256
+                if os.access(self._root + path, os.X_OK):
+                    raise _unreadable(path) from None
+                return expected.sha256  # of no use to anybody in this container
         return self._hashed[node]
 
-    def _require_closed(self, path: bytes) -> None:
-        """What cannot be read must be of no use to anybody either."""
-        if os.access(self._root + path, os.X_OK, effective_ids=True):
-            raise Denied(
-                "file-unreadable",
-                f"{quote(path)} may be used by this user but not read, so nobody can say whether it was changed.",
-                "Give it read permission in the image (or take the permission to execute or search away).",
-            )
+
+def _unreadable(path: bytes) -> Denied:
+    return Denied(
+        "file-unreadable",
+        f"{quote(path)} may be used by this user but not read, so nobody can say whether it was changed.",
+        "Give it read permission in the image (or take the permission to execute or search away).",
+    )
 
 
 def _parents(path: bytes) -> list[bytes]:

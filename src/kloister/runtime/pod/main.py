@@ -52,7 +52,7 @@ def start(channel: Channel) -> NoReturn:
     """
     require_plain(sys.argv[1:], os.environ)  # step 1
     process.no_new_privileges()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # secrets in memory must not reach a disk
+    _leave_no_core()
     measured = Measured.read(_ROOT)
     launch = measured.launch
     require_user(launch.image.user)
@@ -71,6 +71,14 @@ def start(channel: Channel) -> NoReturn:
     environment = {SOCKET_VARIABLE: SOCKET_PATH, **inject.environment(launch, slots, bundle, home)}
     arguments = launch.image.arguments if bundle.arguments is None else bundle.arguments
     hand_over(launch, bundle.output, arguments, environment, channel)  # step 5
+
+
+def _leave_no_core() -> None:
+    """Secrets in memory must not reach a disk: 1 also keeps a core from a handler behind a pipe (core(5))."""
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    except ValueError:  # the hard limit is 0 already, which only a privileged process may raise
+        return
 
 
 def require_plain(arguments: list[str], environment: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from kloister.runtime.launcher.channel import Channel
 
 TERMINATION_LOG = Path("/dev/termination-log")  # terminationMessagePath, unless the pod says otherwise
 _MESSAGE_LIMIT = 4096  # bytes that kubelet reads of it
+_TEXT_LIMIT = 1024  # characters of the text in it, so that the object is whole; the log has all of it
 
 
 class Report(Channel):
@@ -28,9 +29,9 @@ class Report(Channel):
 
     def refuse(self, error: KloisterError) -> None:
         """Say why the application does not start."""
-        message = Refused(error.code, error.text, error.hint).build()
-        _print(message)
-        line = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
+        _print(Refused(error.code, error.text, error.hint).build())
+        short = Refused(error.code, error.text[:_TEXT_LIMIT], error.hint[: _TEXT_LIMIT // 4]).build()
+        line = json.dumps(short, ensure_ascii=False).encode("utf-8", "replace")
         try:
             descriptor = os.open(self._file, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:  # outside Kubernetes nobody reads one
