@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from kloister.trust.policy.maa.failure import MaaPolicyError
 
-MAX_STEPS = 1_000_000  # a step is a comparison, or a node of JSON: some 0.2 to 1 microseconds
+MAX_STEPS = 1_000_000  # a step takes about a microsecond or less: some second in all
 
 
 class Meter:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import lru_cache
 from typing import Any
 
 from jmespath import exceptions
@@ -14,6 +16,7 @@ from kloister.trust.policy.maa.meter import Meter
 
 MAX_QUERY = 4096  # characters; the longest published one has 350
 _STRING = 16  # characters for one step
+_NODE = 5  # steps to evaluate a node of a query
 
 
 def search(document: Any, query: str, meter: Meter) -> Any:
@@ -25,11 +28,18 @@ def search(document: Any, query: str, meter: Meter) -> Any:
     if not 0 < len(query) <= MAX_QUERY:
         raise wrong(f"A JMESPath query has 1 to {MAX_QUERY} characters, not {len(query)}.")
     try:
-        return _Interpreter(meter).visit(Parser().parse(query).parsed, document)
+        return _Interpreter(meter).visit(_parsed(query), document)
     except (exceptions.JMESPathError, ValueError, TypeError, ArithmeticError, LookupError) as error:
         raise wrong(f"The JMESPath query cannot be evaluated: {_reason(error)}.") from None
     except RecursionError:
         raise MaaPolicyError("maa-limit", "The JMESPath query or its document is nested too deep.") from None
+
+
+@lru_cache(256)
+def _parsed(query: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # of literals without quotes, which policies use
+        return Parser().parse(query).parsed
 
 
 def _reason(error: Exception) -> str:
@@ -49,14 +59,14 @@ class _Functions(Functions):
 
 
 class _Interpreter(TreeInterpreter):
-    """A node costs a step, and what it makes costs its size as JSON, which a query can double with five letters."""
+    """A node costs steps, and what it makes costs its size as JSON, which a query can double with five letters."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__(Options(custom_functions=_Functions()))
         self._meter = meter
 
     def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
-        self._meter.spend(1)
+        self._meter.spend(_NODE)
         result = super().visit(node, *args, **kwargs)
         if node["type"] in ("multi_select_list", "multi_select_dict", "function_expression", "flatten", "slice"):
             self._pay(result)

@@ -41,6 +41,7 @@ def refusal(function: Function, *arguments: Any, steps: int = 10_000_000) -> Maa
         ('["a","B"]', "[?equals_ignore_case(@, 'b')]", '["B"]'),
         ('[{"n":"X"},{}]', "[?equals_ignore_case(n, 'x')]", '[{"n":"X"}]'),
         ("[]", "equals_ignore_case(@[0], @[1])", "false"),
+        ('["a"]', "[0] == `a`", "true"),
         ("[1,2,3]", "length(@) == `3` && @[0] == `1`", "true"),
         ('["STRASSE"]', "equals_ignore_case([0], 'stra\u00dfe')", "true"),
     ],
