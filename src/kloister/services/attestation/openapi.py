@@ -15,6 +15,7 @@ _KIND = {
     "name": "attestationType", "in": "path", "required": True,
     "schema": {"type": "string", "enum": [str(kind) for kind in Kind]},
 }  # fmt: skip
+_AFTER = {"name": "after", "in": "query", "schema": {"type": "integer", "minimum": 0}}
 _BYTES = {"type": "string", "description": "base64url without padding; base64 and padding are read, too"}
 _DATA = {
     "type": "object", "required": ["data", "dataType"],
@@ -53,6 +54,8 @@ def document(version: str) -> bytes:
         "/certificates:remove": {"post": _certificate("Remove a policy management certificate")},
         "/certs": {"get": _operation("The keys that sign tokens", [], answer={"type": "object"})},
         "/.well-known/openid-configuration": {"get": _operation("OpenID metadata", [], answer={"type": "object"})},
+        "/v1/nonce": {"post": _operation("A nonce for runtime data", [], answer={"type": "object"})},
+        "/v1/audit": {"get": _operation("The audit log", [_AFTER], answer={"type": "object"}, secured=True)},
         "/healthz": {"get": _operation("Whether the process lives", [], answer={"type": "object"})},
         "/readyz": {"get": _operation("Whether it can do its work", [], answer={"type": "object"}, failures=("503",))},
         "/metrics": {"get": _operation("Prometheus metrics", [], answer=None)},

@@ -35,6 +35,8 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     ),
     "tcb-identifier": Reason("The policy names a TCB baseline that is no number.", "Correct configurationrules."),
     "tpm-message": Reason("This message of TPM attestation is not answered here.", "Only the first round is."),
+    "attestation-nonce": Reason("The nonce in the runtime data is not one of this instance's.", "POST /v1/nonce."),
+    "attestation-nonce-expired": Reason("The nonce in the runtime data is too old.", "POST /v1/nonce again."),
     # policies
     "policy-missing": Reason("No policy was set for this attestation type, which has no default.", "Set one."),
     "policy-shared": Reason("The policies of a shared instance cannot be changed.", "Use an instance of your own."),

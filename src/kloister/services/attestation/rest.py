@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from kloister import clock, entropy
@@ -34,6 +34,8 @@ _JSON = b"application/json; charset=utf-8"
 _ATTESTABLE = frozenset({Kind.SGX_ENCLAVE, Kind.OPEN_ENCLAVE, Kind.SEV_SNP_VM, Kind.TDX_VM})
 _MAX_REQUEST_ID = 64  # characters of a client's own name for its request
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -123,13 +125,10 @@ class AttestationApp:
         identifier = _identifier(request)
         reason = ""
         try:
-            async with asyncio.timeout(self._settings.limits_seconds):
-                answer = await self._answer(request)
+            answer = await self._answer(request)
         except KloisterError as error:
             refusal = Refusal.of(error)
             answer, reason = Answer(refusal.body, refusal.status, headers=refusal.headers), error.code
-        except TimeoutError:
-            answer, reason = _late(), "request-late"
         except Exception as error:  # a traceback must not reach a client
             LOG.exception("internal error in %s %s", request.method, request.path, extra={"request": identifier})
             answer, reason = _internal(error), "internal"
@@ -152,6 +151,8 @@ class AttestationApp:
         if request.path in ("/certs", "/.well-known/openid-configuration"):
             _allow(request, "GET")
             return self._public(request.path, instance)
+        if first == "v1":
+            return await self._own(request, instance, rest)
         if first in ("policies", "certificates") or first.startswith("certificates:"):
             _check_version(request)
             return await self._administer(request, instance, rest)
@@ -163,12 +164,11 @@ class AttestationApp:
         if kind is None:
             raise _no_path()
         _check_version(request)
-        if not self._rate.admits(request.client):
-            raise Denied("rate-exceeded", "This client asks too often.", "Wait a second.")
+        self._check_rate(request)
         body = await self._body(request)
         if kind is Kind.TPM:
             await self._authenticated(request)
-            return _json({"data": await asyncio.to_thread(self._tpm.answer, instance, read_object(body))})
+            return _json({"data": await self._apart(self._tpm.answer, instance, read_object(body))})
         if kind not in _ATTESTABLE:
             raise Malformed("attestation-type", f"Evidence of the type {kind} is not judged here.")
         try:
@@ -190,11 +190,11 @@ class AttestationApp:
             else:
                 self._metrics.collateral("held")
                 return token
-        return await asyncio.to_thread(self._service.attest, instance, kind, body, wait=True)
+        return await self._apart(self._service.attest, instance, kind, body, wait=True)
 
     async def _note(self, instance: InstanceSettings, kind: Kind, error: KloisterError) -> None:
         if self._settings.audit_attestations:
-            await asyncio.to_thread(self._service.refused, instance, kind, error)
+            await self._apart(self._service.refused, instance, kind, error)
 
     def _public(self, path: str, instance: InstanceSettings) -> Answer:
         snapshot = self._service.snapshot(instance)
@@ -206,12 +206,12 @@ class AttestationApp:
         actor, service = await self._authenticated(request), self._service
         if request.path == "/certificates":
             _allow(request, "GET")
-            return _token_answer(await asyncio.to_thread(service.certificates, instance))
+            return _token_answer(await self._apart(service.certificates, instance))
         if request.path in ("/certificates:add", "/certificates:remove"):
             _allow(request, "POST")
             text, add = _jws(await self._body(request)), request.path.endswith(":add")
             return _token_answer(
-                await asyncio.to_thread(service.change_certificate, instance, text, actor, add=add)
+                await self._apart(service.change_certificate, instance, text, actor, add=add)
             )  # fmt: skip
         name, colon, action = rest.partition(":")
         kind = kind_of(name)
@@ -220,16 +220,40 @@ class AttestationApp:
         if colon:
             _allow(request, "POST")
             text = _jws(await self._body(request))
-            return _token_answer(await asyncio.to_thread(service.reset_policy, instance, kind, text, actor))
+            return _token_answer(await self._apart(service.reset_policy, instance, kind, text, actor))
         if request.method == "PUT":
             text = _jws(await self._body(request))
-            return _token_answer(await asyncio.to_thread(service.set_policy, instance, kind, text, actor))
+            return _token_answer(await self._apart(service.set_policy, instance, kind, text, actor))
         _allow(request, "GET")
-        return _token_answer(await asyncio.to_thread(service.policy, instance, kind))
+        return _token_answer(await self._apart(service.policy, instance, kind))
+
+    async def _own(self, request: Request, instance: InstanceSettings, name: str) -> Answer:
+        """What Azure does not have."""
+        if name == "nonce":
+            _allow(request, "POST")
+            self._check_rate(request)
+            return _json(self._service.nonce(instance))
+        if name == "audit":
+            _allow(request, "GET")
+            await self._authenticated(request)
+            return _json(await self._apart(self._service.audit, _after(request)))
+        raise _no_path()
+
+    def _check_rate(self, request: Request) -> None:
+        if not self._rate.admits(request.client):
+            raise Denied("rate-exceeded", "This client asks too often.", "Wait a second.")
+
+    async def _apart(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Work that waits, in a thread, for so long as a request may take."""
+        try:
+            async with asyncio.timeout(self._settings.limits_seconds):
+                return await asyncio.to_thread(work, *arguments, **named)
+        except TimeoutError:
+            raise Unavailable("request-late", "The request took too long.", "Try again.") from None
 
     async def _authenticated(self, request: Request) -> str:
         token = bearer(request.header(b"authorization"))
-        return await asyncio.to_thread(self._authenticator.check, token, clock.unix())
+        return await self._apart(self._authenticator.check, token, clock.unix())
 
     def _instance(self, request: Request) -> InstanceSettings:
         """The instance that the client means, by the header Host; the port may be another, behind a proxy."""
@@ -240,6 +264,13 @@ class AttestationApp:
         return found
 
     async def _body(self, request: Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._settings.limits_seconds):
+                return await self._received(request)
+        except TimeoutError:
+            raise Unavailable("body-late", "The body did not arrive in time.", "Try again.") from None
+
+    async def _received(self, request: Request) -> bytes:
         limit, parts, size = self._settings.limits_body, [], 0
         while True:
             message = await request.receive()
@@ -319,6 +350,14 @@ def _check_version(request: Request) -> None:
         )
 
 
+def _after(request: Request) -> int:
+    query = request.scope.get("query_string", b"").decode("latin-1")
+    text = parse_qs(query, max_num_fields=16).get("after", ["0"])[0]
+    if not (text.isascii() and text.isdigit() and len(text) < 16):  # noqa: PLR2004  digits: below 2^53
+        raise Malformed("audit-after", "after must be a sequence number.")
+    return int(text)
+
+
 def _allow(request: Request, method: str) -> None:
     if request.method != method:
         raise Malformed("attestation-method", f"This path takes {method} only.")
@@ -343,12 +382,6 @@ def _json(value: Any, status: int = 200) -> Answer:
 
 def _token_answer(token: str) -> Answer:
     return _json({"token": token})
-
-
-def _late() -> Answer:
-    error = Unavailable("request-late", "The request took too long.", "Try again.")
-    refusal = Refusal.of(error)
-    return Answer(refusal.body, refusal.status, headers=refusal.headers)
 
 
 def _internal(error: Exception) -> Answer:

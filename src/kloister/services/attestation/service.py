@@ -16,6 +16,7 @@ from kloister.services.attestation.instances import Instances, Snapshot
 from kloister.services.attestation.keys import KeyKeeper
 from kloister.services.attestation.kinds import Kind, member_of
 from kloister.services.attestation.metrics import Metrics
+from kloister.services.attestation.nonces import MEMBER, Nonces
 from kloister.services.attestation.policies import ActivePolicy, Change
 from kloister.services.attestation.settings import InstanceSettings, Settings
 from kloister.services.attestation.tokens import attestation_claims, draft_token, payload, result_token, stamped
@@ -27,6 +28,7 @@ from kloister.trust.policy.maa import configure, evaluate
 _TCB_IDENTIFIER = "x-ms-sgx-tcbidentifier"  # a property: which of Intel's evaluation numbers judges the platform
 _DEFAULT_IDENTIFIER = "azuredefault"
 JTI_SIZE = 32  # bytes
+_PAGE = 500  # entries of the audit log in one answer
 Act = Callable[[AttestationTransaction, datetime], Change]
 
 
@@ -67,6 +69,7 @@ class AttestationService:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._instances = Instances(parts.store, parts.keys, parts.unix)
+        self._nonces = Nonces(parts.vault, parts.draw)
 
     def prepare(self) -> None:
         """Make what is missing: signing keys, and the first certificates of isolated instances."""
@@ -115,6 +118,7 @@ class AttestationService:
             evaluation_number=lambda: _evaluation_number(active),
             wait=wait,
         )
+        self._check_nonce(judged, instance, int(now.timestamp()))
         watch.step("verify")
         claims = self._claims(judged, active, draft=request.draft is not None)
         watch.step("evaluate")
@@ -125,6 +129,24 @@ class AttestationService:
         if parts.settings.audit_attestations:
             self._audit(instance, "attested", {"kind": str(kind), "jti": claims["jti"], "policy": active.hash})
         return token
+
+    def nonce(self, instance: InstanceSettings) -> dict[str, Any]:
+        """One for a client's runtime data."""
+        return self._nonces.make(instance.base_url, self._parts.unix())
+
+    def audit(self, after: int) -> dict[str, Any]:
+        """Entries of the audit log from `after` on, at most a page, and the end of the log."""
+        with self._parts.store.read() as transaction:
+            entries, head = transaction.audit(after, _PAGE), transaction.audit_head()
+        genuine = head is None or audit.head_is_genuine(head, self._parts.vault)
+        return {
+            "entries": [
+                {"sequence": each.sequence, "body": each.body.decode("utf-8"), "hash": each.hash.hex()}
+                for each in entries
+            ],
+            "head": None if head is None else {"sequence": head.sequence, "hash": head.hash.hex()},
+            "headIsGenuine": genuine,
+        }
 
     def refused(self, instance: InstanceSettings, kind: Kind, error: KloisterError) -> None:
         """Note a refused attestation in the audit, if that is switched on."""
@@ -182,6 +204,12 @@ class AttestationService:
         if self._parts.judge.at is not None:
             claims["kloister-dangerous-judged-at"] = self._parts.judge.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return attestation_claims(claims, outcome.token_claims)
+
+    def _check_nonce(self, judged: Judged, instance: InstanceSettings, now: int) -> None:
+        runtime = judged.claims.get("x-ms-runtime")
+        if isinstance(runtime, dict) and MEMBER in runtime:
+            self._nonces.check(runtime[MEMBER], instance.base_url, now)
+            judged.own[MEMBER] = runtime[MEMBER]
 
     def _answer(self, instance: InstanceSettings, claims: dict[str, Any]) -> str:
         key = self._instances.of(instance).ring.current

@@ -53,6 +53,8 @@ class AttestationStore:
     def read(self) -> Iterator[AttestationTransaction]:
         """A transaction that only reads, all of one moment."""
         with self._transaction() as transaction:
+            if not self._is_sqlite:
+                transaction.freeze()
             yield transaction
 
     @contextmanager
@@ -199,6 +201,10 @@ class AttestationTransaction:
             self._connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             self._connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+
+    def freeze(self) -> None:
+        """See one moment (PostgreSQL; SQLite does so anyway)."""
+        self._connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
     def migrate(self, type_of_bytes: str, name: str) -> None:
         """Apply the steps that are missing. Raises `Misconfigured`: `storage-newer`."""

@@ -13,7 +13,22 @@ from kloister.formats.tokens import Jws
 from kloister.formats.tokens.policy import policy_token
 from kloister.formats.wire import b64url, unb64url
 from kloister.serve.attestation import AttestationProcess
-from tests.support.attestation import AAD, BEARER, ISOLATED, PERMIT, Signer, ask, running, settings, sgx_quote
+from kloister.services.attestation.nonces import Nonces
+from kloister.services.broker.vault import Vault
+from tests.support.attestation import (
+    AAD,
+    BEARER,
+    ISOLATED,
+    PERMIT,
+    ROOT_KEY,
+    Answer,
+    Signer,
+    ask,
+    client_data,
+    running,
+    settings,
+    sgx_quote,
+)
 
 
 def test_metadata_and_keys_are_anybodys(process: AttestationProcess) -> None:
@@ -154,3 +169,37 @@ def test_a_policy_signer_is_an_owner_whose_key_fits(process: AttestationProcess,
     token = ask(process, "GET", "/certificates", base=ISOLATED).json["token"]
     keys = Jws.parse(token).claims["x-ms-policy-certificates"]["keys"]
     assert [key["x5c"] for key in keys] == [[owner.x5c]]
+
+
+def test_a_nonce_of_ours_is_known_again(process: AttestationProcess) -> None:
+    def attest(nonce: object) -> Answer:
+        data = json.dumps({"kloister-nonce": nonce}).encode()
+        body = {"quote": b64url(sgx_quote(data)), "runtimeData": client_data(data, "JSON")}
+        return ask(process, "POST", "/attest/SgxEnclave", body)
+
+    given = ask(process, "POST", "/v1/nonce?", bearer=None).json
+    assert attest(given["nonce"]).claims["kloister-nonce"] == given["nonce"]
+    other = ask(process, "POST", "/v1/nonce", base=ISOLATED).json["nonce"]
+    for bad in (other, given["nonce"][:-2], "", 1, None):
+        assert attest(bad).reason == "attestation-nonce"
+    nonces = Nonces(Vault(ROOT_KEY, bytes), bytes)
+    old = nonces.make(AAD, 1_700_000_000)["nonce"]
+    assert attest(old).reason == "attestation-nonce-expired"
+
+
+def test_the_audit_log_is_the_administrators(process: AttestationProcess) -> None:
+    assert ask(process, "GET", "/v1/audit", bearer=None).status == 401
+    page = ask(process, "GET", "/v1/audit?after=1").json
+    assert page["headIsGenuine"] is True
+    assert page["entries"][0]["sequence"] == 2
+    assert ask(process, "GET", "/v1/audit?after=x").reason == "audit-after"
+    assert ask(process, "POST", "/v1/other").status == 404
+
+
+def test_attestations_are_in_the_audit_where_that_is_switched_on(tmp_path: Path) -> None:
+    with running(settings(tmp_path, audit={"attestations": True})) as process:
+        jti = ask(process, "POST", "/attest/SgxEnclave", {"quote": b64url(sgx_quote())}).claims["jti"]
+        ask(process, "POST", "/attest/SgxEnclave", {"quote": b64url(b"no quote")})
+        entries = [json.loads(each["body"]) for each in ask(process, "GET", "/v1/audit?").json["entries"]]
+    assert [(each["event"], each.get("jti")) for each in entries[-2:]] == [("attested", jti), ("attest-refused", None)]
+    assert entries[-1]["code"] == "quote-truncated"
