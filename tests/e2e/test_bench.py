@@ -71,3 +71,10 @@ def test_the_aesm_socket_is_compared_with_the_platforms_own(tmp_path: Path) -> N
     assert 0 < times["platform p50"] < times["helper p50"]
     assert result["rounds"] == [result["quotes per second"]]
     assert result["quotes per second"] > 0
+
+
+def test_attestation_policies_are_timed(tmp_path: Path) -> None:
+    result = _result(tmp_path, "maa_policy.py", "--blocks", "2", "--calls", "2")
+    rows = {name: values["median"] for name, values in result["rows"].items()}
+    assert 0 < rows["default policy"] < rows["100 rules"] < rows["100 rules, traced"]
+    assert set(result["aims"]) == {"default policy", "100 rules"}
