@@ -188,7 +188,7 @@ def frame_size(prefix: bytes, limit: int) -> int:
 
 
 def request_number(body: bytes) -> int:
-    """The number under which a message is answered that `parse_request` refuses: its own, or `UNSUPPORTED`."""
+    """The number under which a message is answered before it is read: its own, or `UNSUPPORTED`."""
     try:
         number = _only(body)[0]
     except Malformed:

@@ -20,7 +20,7 @@ from kloister.kubernetes.node.quotes.readiness import NOT_TRIED, Readiness
 from kloister.kubernetes.node.quotes.settings import QuoteSettings
 
 _LOG = logging.getLogger("kloister.quotes")
-_ACCEPTED = 32  # connections accepted before others of the loop have their turn
+_ACCEPTED = 8  # connections accepted before others of the loop have their turn
 _SWEEP = 0.5  # seconds between two looks for what is overdue
 
 
@@ -118,15 +118,16 @@ class QuoteServer:
 
     def _whole(self, exchange: Exchange, body: bytes) -> None:
         """A request is there; refuse it at once, or have it answered when its caller's turn comes."""
+        now = asyncio.get_running_loop().time()
+        if not exchange.account.requests.take(now):
+            self._refuse(exchange, aesm.request_number(body), AesmCode.BUSY, "aesm-rate")
+            return
         try:
             request = aesm.parse_request(body)
         except Malformed as error:
             self._refuse(exchange, aesm.request_number(body), AesmCode.PARAMETER, error.code)
             return
-        now = asyncio.get_running_loop().time()
-        if not exchange.account.requests.take(now):
-            self._refuse(exchange, aesm.number_of(request), AesmCode.BUSY, "aesm-rate")
-        elif isinstance(request, aesm.Legacy):
+        if isinstance(request, aesm.Legacy):
             self._refuse(exchange, request, AesmCode.SERVICE_UNAVAILABLE, "aesm-legacy")
         else:
             exchange.task = asyncio.create_task(self._serve(exchange, request, now))

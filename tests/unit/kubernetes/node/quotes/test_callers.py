@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kloister.kubernetes.node.quotes import callers
 from kloister.kubernetes.node.quotes.callers import Caller, Callers, pod_of
 
 POD = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
@@ -125,6 +126,16 @@ def test_a_process_that_ended_is_nobodys_pod(tmp_path: Path) -> None:
         process.communicate(b"")
         caller = Callers(proc).of(sock)
         assert (caller.pod, caller.gone) == ("", True), "its number may be another process's by now"
+        assert Callers(tmp_path / "empty").of(sock).gone
+
+
+def test_a_kernel_without_pidfds_of_peers_tells_callers_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callers, "_SO_PEERPIDFD", 4095)  # an option that this kernel does not know either
+    with connection(tmp_path / "socket") as (sock, process):
+        proc = fake_proc(tmp_path / "proc", process.pid, SHAPES["v2 cgroupfs"])
+        assert Callers(proc).of(sock) == Caller(os.geteuid(), process.pid, POD, CONTAINER)
         assert Callers(tmp_path / "empty").of(sock).gone
 
 
