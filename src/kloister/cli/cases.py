@@ -13,7 +13,6 @@ from kloister.errors import Malformed, Misconfigured
 from kloister.formats.tokens import JwkSet
 from kloister.services.appraisal import parse_policy
 from kloister.services.appraisal.recognise import MAX_SIZE as MAX_EVIDENCE
-from kloister.services.appraisal.recognise import identify, unwrap
 from kloister.services.collateral.bundle import Bundle, Vouching, collateral_document, is_bundle, read_document
 from kloister.services.collateral.model import instant
 from kloister.trust.policy.appraisal import AppraisalPolicy
@@ -73,10 +72,8 @@ class Case:
 
     @property
     def endorsement(self) -> SnpEndorsement | None:
-        """A bundle's own, of an SNP report; else what came with the report."""
-        if isinstance(self.vouching, SnpEndorsement):
-            return self.vouching
-        return unwrap(*identify(self.evidence)).endorsement
+        """A bundle's own, of an SNP report."""
+        return self.vouching if isinstance(self.vouching, SnpEndorsement) else None
 
     @property
     def keys(self) -> JwkSet | None:

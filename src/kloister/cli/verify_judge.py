@@ -16,7 +16,7 @@ from kloister.cli.verify_inputs import SERVER, Inputs, evidence_of, read_collate
 from kloister.errors import KloisterError, Malformed
 from kloister.services.appraisal import TokenKeys
 from kloister.services.appraisal.image import of_image
-from kloister.services.appraisal.recognise import Vouched, identify, vouched_by
+from kloister.services.appraisal.recognise import Vouched, identify, unwrap, vouched_by
 from kloister.services.appraisal.whatif import Other, Question, Row, of_server, what_if
 
 
@@ -79,9 +79,10 @@ def _by_endorsement(case: Case, inputs: Inputs, choice: Choice) -> Judged:
     roots = inputs.amd_roots()
     more: dict[str, Any] = {}
     named = read_endorsement(inputs.vek, inputs.chain, inputs.crl)
-    given = named.endorsement or (None if named.vek else case.endorsement)
+    inside = unwrap(*identify(case.evidence))
+    given = named.endorsement or (None if named.vek else case.endorsement or inside.endorsement)
     if given is None and roots:
-        fetched = choice.fetch_endorsement(case.evidence, roots, named.vek)
+        fetched = choice.fetch_endorsement(case.evidence, roots, named.vek or inside.vek)
         given, more = fetched.endorsement, {"collateral": fetched.as_json()}
     question = Question(case.evidence, roots, case.parsed_policy(inputs.policy), endorsement=given)
     rows = what_if(question, None, case.at, (), inputs.other_times)

@@ -63,6 +63,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "quote-body-type": Reason("The body has a type or size that is not known, or does not fit the TEE type.", _AGAIN),
     "quote-body": Reason("The body of the quote is no SGX report, but is used as one.", BUG),
     "certification-type": Reason("The certification data is of a type that is not known, or names no PCK.", _AGAIN),
+    # a TPM's quote
+    "tpm-quote-type": Reason("This is something else than a quote that a TPM made.", _AGAIN),
+    "tpm-quote-selection": Reason("The quote selects more registers than a TPM has.", _AGAIN),
+    "snp-json-field": Reason("A report in JSON lacks a field, or has one of another kind.", _AGAIN),
     # tokens and keys
     "attest-request-size": Reason("The request has more bytes than are read.", "Send the evidence alone."),
     "attest-request-json": Reason("The request is not well-formed JSON with unique keys.", _REQUEST),
@@ -222,6 +226,9 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "platform-mounts": Reason("More named mounts were given than an enclave can have.", "Give fewer."),
     "start-*": Reason("A message to the spawner has a member with a value it cannot have.", _OURS),
     "start-op": Reason("The spawner knows one request only.", _OURS),
+    "allocation-*": Reason("A message about allocations has a member with a value it cannot have.", _OURS),
+    "allocation-id": Reason("An allocation has an id that is none.", _OURS),
+    "allocation-op": Reason("A container asked for something before it attached its enclave.", _OURS),
     "tee-*": Reason("A message on an enclave's socket has a member with a value it cannot have.", _OURS),
     "tee-op": Reason("An enclave's socket answers quote, report, targetInfo and key.", "Ask for one of these."),
     "challenge-expires": Reason("The challenge's expiry is not a time.", _OURS),

@@ -63,14 +63,14 @@ class CachedProvider:
         wanted = self._wanted(quote)
         return self._once(wanted, lambda: source.collateral(wanted).collateral)
 
-    def endorsement(self, report: bytes) -> SnpEndorsement | None:
+    def endorsement(self, report: bytes, vek: bytes | None = None) -> SnpEndorsement | None:
         """See `Provider.endorsement`."""
         source = self._amd
         if source is None:
             return None
         parsed = SnpReport.parse(report)
-        key = (parsed.cpuid, parsed.chip_id, parsed.reported_tcb, parsed.flags.signing_key)
-        return self._once(key, lambda: source.endorsement(parsed).endorsement)
+        key = (parsed.cpuid, parsed.chip_id, parsed.reported_tcb, parsed.flags.signing_key, vek)
+        return self._once(key, lambda: source.endorsement(parsed, vek=vek).endorsement)
 
     def _once(self, key: Hashable, ask: Callable[[], Result]) -> Result:
         """The answer of the first time, the failure included: one dead source does not hold up every row."""

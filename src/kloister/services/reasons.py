@@ -26,6 +26,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "Give the VCEK or VLEK with --vek FILE and its issuers with --chain FILE.",
     ),
     "evidence-not-supported": Reason("This kind of evidence is not verified by this version.", _QUOTE),
+    "tee-unknown": Reason("Evidence of a TEE that is not known here.", BUG),
     "image-measurement": Reason(
         "The evidence is of another enclave than the image that was named.",
         "Name the image that runs there; one that was converted again is another enclave.",

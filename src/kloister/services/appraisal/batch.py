@@ -102,8 +102,8 @@ class Provider(Protocol):
     def collateral(self, quote: bytes) -> Collateral | None:
         """For the platform of a quote, None: nobody is asked. Raises `Unavailable`, `Unverified`, `Malformed`."""
 
-    def endorsement(self, report: bytes) -> SnpEndorsement | None:
-        """For the chip of an SNP report, likewise."""
+    def endorsement(self, report: bytes, vek: bytes | None = None) -> SnpEndorsement | None:
+        """For the chip of an SNP report, likewise; `vek` is the certificate of its key, if that came with it."""
 
 
 def judge_all(items: Iterable[Item], setup: Setup, jobs: int) -> Iterator[Row]:
@@ -294,7 +294,7 @@ def provided(data: bytes, provider: Provider) -> tuple[Collateral | None, SnpEnd
     if found.endorsement is not None:
         return None, found.endorsement
     report = HclBlob.parse(found.data).report if found.inner is Kind.AZURE_HCL else found.data
-    return None, provider.endorsement(report)
+    return None, provider.endorsement(report, found.vek)
 
 
 def _policy(setup: Setup) -> AppraisalPolicy | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass, field
-from enum import StrEnum
 
 from kloister.errors import Malformed
 from kloister.formats.ratls import RatlsCertificate
@@ -14,9 +12,23 @@ from kloister.formats.snp import SnpReport
 from kloister.formats.snp.hcl import MAGIC as HCL_MAGIC
 from kloister.formats.snp.report import VERSIONS as SNP_VERSIONS
 from kloister.formats.tokens.reading import Form
-from kloister.services.appraisal.envelopes import open_kbs, token_form
-from kloister.trust.verifier import SnpEndorsement
-from kloister.trust.verifier.binding import Binding, RatlsBinding
+from kloister.services.appraisal.envelopes import token_form
+from kloister.services.appraisal.kbs import open_kbs
+from kloister.services.appraisal.kinds import SNP_KINDS, TOKEN_KINDS, Evidence, Kind, Vouched
+from kloister.trust.verifier.binding import RatlsBinding
+
+__all__ = [
+    "MAX_SIZE",
+    "SNP_KINDS",
+    "TOKEN_KINDS",
+    "Evidence",
+    "Kind",
+    "Vouched",
+    "identify",
+    "recognise",
+    "unwrap",
+    "vouched_by",
+]
 
 MAX_SIZE = 1024 * 1024  # bytes: a quote of the largest size, in hexadecimal with line breaks, fits several times
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
@@ -30,49 +42,7 @@ _WANTED = (
 )
 
 
-class Kind(StrEnum):
-    """What a piece of evidence is."""
-
-    QUOTE = "quote"
-    SNP_REPORT = "snp-report"
-    AZURE_HCL = "azure-hcl"
-    RATLS_CERTIFICATE = "ra-tls-certificate"
-    KBS_EVIDENCE = "kbs-evidence"
-    MAA_TOKEN = "maa-token"  # noqa: S105 -- the name of a kind
-    EAR_TOKEN = "ear-token"  # noqa: S105 -- same
-    TOKEN = "token"  # noqa: S105 -- same
-
-
-class Vouched(StrEnum):
-    """By what a kind of evidence is judged."""
-
-    COLLATERAL = "collateral"  # Intel's documents
-    ENDORSEMENT = "endorsement"  # AMD's certificates
-    KEYS = "keys"  # an issuer's
-
-
-SNP_KINDS = frozenset({Kind.SNP_REPORT, Kind.AZURE_HCL})
 _TOKENS = {Form.MAA: Kind.MAA_TOKEN, Form.EAR: Kind.EAR_TOKEN, Form.OTHER: Kind.TOKEN}
-TOKEN_KINDS = frozenset(_TOKENS.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """An untrusted quote or report, what it was found in, and what it must be bound to.
-
-    Attributes:
-        kind: what it was found in.
-        data: the quote, report or blob.
-        inner: what that is: `QUOTE`, `SNP_REPORT` or `AZURE_HCL`.
-        binding: what its report data must say.
-        endorsement: what came with it to vouch for the chip's key.
-    """
-
-    kind: Kind
-    data: bytes = field(repr=False)
-    inner: Kind = Kind.QUOTE
-    binding: Binding | None = field(default=None, repr=False)
-    endorsement: SnpEndorsement | None = field(default=None, repr=False)
 
 
 def recognise(data: bytes) -> Evidence:
@@ -127,8 +97,7 @@ def unwrap(kind: Kind, data: bytes) -> Evidence:
         certificate = RatlsCertificate.parse(data)
         return Evidence(kind, certificate.evidence.quote, binding=RatlsBinding(certificate))
     if kind is Kind.KBS_EVIDENCE:
-        quote, binding = open_kbs(data)
-        return Evidence(kind, quote, binding=binding)
+        return open_kbs(data)
     return Evidence(kind, data, kind)
 
 

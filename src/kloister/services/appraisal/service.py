@@ -6,7 +6,9 @@ from datetime import datetime
 
 from kloister.errors import KloisterError, Malformed, Misconfigured, Unverified
 from kloister.formats.dcap import Quote, TeeType
-from kloister.services.appraisal.recognise import SNP_KINDS, TOKEN_KINDS, Kind, identify, unwrap
+from kloister.services.appraisal.bound import bound
+from kloister.services.appraisal.kinds import SNP_KINDS, TOKEN_KINDS, Evidence, Kind
+from kloister.services.appraisal.recognise import identify, unwrap
 from kloister.services.appraisal.result import Appraisal
 from kloister.services.appraisal.tokens import TokenKeys, appraise_token
 from kloister.trust.evidence import TcbRevoked, Verified
@@ -50,38 +52,44 @@ def appraise(
         kind, inner = identify(data)
         if kind in TOKEN_KINDS:
             return appraise_token(kind, inner, token_keys, at, policy)
-        if kind in SNP_KINDS:
-            tee = VerifiedSnp.tee
-            snp = _verify_snp(kind, inner, endorsement, roots, at, cache)
-            return replace(_judged(snp, policy, at), kind=kind)
         evidence = unwrap(kind, inner)
-        tee = TeeType(Quote.parse(evidence.data).header.tee_type).name.lower()
-        verified = verify_quote(evidence.data, _needed(collateral), _of_intel(roots), at, cache)
-        if evidence.binding is not None:
-            evidence.binding.check(verified.report.report_data, at)
+        tee = _claimed(evidence)
+        if evidence.inner in SNP_KINDS:
+            verified: Verified = _verify_snp(evidence, endorsement, roots, at, cache)
+        else:
+            verified = verify_quote(evidence.data, _needed(collateral), _of_intel(roots), at, cache)
+        more = bound(evidence, verified, at)
     except TcbRevoked as reason:
         return replace(_revoked(reason), kind=kind)
     except (Malformed, Unverified) as reason:
         return Appraisal(genuine=False, accepted=False, kind=kind, tee=tee, reason=reason)
-    return replace(_judged(verified, policy, at), kind=kind)
+    found = _judged(verified, policy, at)
+    return replace(found, kind=kind, claims={**verified.claims, **more} if more else found.claims)
+
+
+def _claimed(evidence: Evidence) -> str:
+    """The kind of TEE that evidence says it is of."""
+    if evidence.inner in SNP_KINDS:
+        return VerifiedSnp.tee
+    return TeeType(Quote.parse(evidence.data).header.tee_type).name.lower()
 
 
 def _verify_snp(
-    kind: Kind,
-    data: bytes,
-    endorsement: SnpEndorsement | None,
+    evidence: Evidence,
+    given: SnpEndorsement | None,
     roots: Sequence[Root | AmdRoot],
     at: datetime,
     cache: VerifierCache | None,
 ) -> VerifiedSnp:
+    endorsement = given or evidence.endorsement
     if endorsement is None:
         raise Misconfigured(
             "endorsement-missing",
             "Without the certificates of the chip's key an SNP report cannot be judged.",
             "Give the VCEK or VLEK with --vek FILE and its issuers with --chain FILE.",
         )
-    verify = verify_hcl if kind is Kind.AZURE_HCL else verify_snp
-    return verify(data, endorsement, [root for root in roots if isinstance(root, AmdRoot)], at, cache)
+    verify = verify_hcl if evidence.inner is Kind.AZURE_HCL else verify_snp
+    return verify(evidence.data, endorsement, [root for root in roots if isinstance(root, AmdRoot)], at, cache)
 
 
 def _needed(collateral: Collateral | None) -> Collateral:

@@ -13,13 +13,17 @@ from kloister.formats.ratls import RatlsCertificate
 from kloister.formats.wire import canonical_json
 
 _REPORT_DATA = 64  # bytes
+_SHORT = 32  # bytes of a nonce of a TPM, for which a longer hash is cut (KBS protocol, "Attestation")
 
 
 class Binding(Protocol):
     """Something that evidence was delivered with and must speak of."""
 
     def check(self, report_data: bytes, at: datetime) -> None:
-        """Return if the report data bind it and it holds at the time `at`; `Unverified` otherwise."""
+        """Return if the report data bind it and it holds at the time `at`; `Unverified` otherwise.
+
+        The nonce of a TPM's quote stands in the place of report data, where that is what the asker gave it.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,9 @@ class KbsBinding:
 
     def check(self, report_data: bytes, at: datetime) -> None:  # noqa: ARG002 -- a session has no dates of its own
         """Whether the quote was made for this session. Raises `Unverified`: `kbs-report-data`."""
-        if not hmac.compare_digest(self.expected.ljust(_REPORT_DATA, b"\0"), report_data):
+        size = _SHORT if len(report_data) == _SHORT else _REPORT_DATA
+        expected = self.expected.ljust(_REPORT_DATA, b"\0")[:size]
+        if not hmac.compare_digest(expected, report_data.ljust(size, b"\0")):
             raise Unverified(
                 "kbs-report-data",
                 "The quote was made for another session: its report data do not hold the hash of nonce and key.",

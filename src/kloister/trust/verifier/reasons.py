@@ -122,6 +122,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "ratls-not-yet-valid": Reason("The RA-TLS certificate is valid only after the time of judgement.", _CLOCK),
     "ratls-expired": Reason("The RA-TLS certificate has ended.", "Let its holder make a new one."),
     "kbs-report-data": Reason("The quote was made for another session of a key broker.", "Attest again."),
+    # the TPM of a confidential VM
+    "vtpm-key": Reason("The VM's runtime data hold no attestation key of a TPM.", _FOREIGN),
+    "vtpm-signature": Reason("The TPM's quote is not signed by the key of this VM's TPM.", _FOREIGN),
+    "vtpm-registers": Reason("The TPM's quote was made over other registers.", _FOREIGN),
     # tokens of attestation services
     "token-key-unknown": Reason("The token's key is not among its issuer's.", "Get the issuer's keys again."),
     "token-issuer": Reason("Another issuer issued the token than the one that was named.", "Name the one you trust."),

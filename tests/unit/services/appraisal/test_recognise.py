@@ -103,7 +103,11 @@ def test_the_evidence_of_a_key_broker_is_opened(data: bytes, bound: bool) -> Non
     ("data", "code"),
     [
         (kbs(quote=1), "evidence-not-supported"),
-        (kbs(attestation_report={}), "evidence-not-supported"),
+        (kbs(attestation_report={}), "snp-json-field"),
+        (kbs(svn="1", report_data=""), "evidence-not-supported"),
+        (kbs(cca_token=[]), "evidence-not-supported"),
+        (kbs(tpm_quote={}, ak_public=""), "evidence-not-supported"),
+        (kbs(hcl_report="", tpm_quote={}), "evidence-not-supported"),
         (kbs(quote="ä"), "kbs-evidence"),
         (kbs(quote="A"), "kbs-evidence"),
         (kbs(**{"tee-evidence": []}), "kbs-evidence"),
