@@ -25,7 +25,8 @@ def _storage_class() -> dict[str, Any]:
     annotations = {"storageclass.kubernetes.io/is-default-class": "true"}
     return {
         "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-        "metadata": {"name": "bed", "annotations": annotations}, "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
+        "metadata": {"name": "bed", "annotations": annotations},
+        "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
     }  # fmt: skip
 
 
