@@ -1,0 +1,173 @@
+"""`kloister serve attestation` as a process: start, TLS, workers, logs, stopping."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kloister.formats.tokens import Jws
+from kloister.formats.tokens.policy import policy_token
+from kloister.formats.wire import b64url
+from kloister.services.broker.listeners import bind_tcp
+from tests.support.attestation import BEARER, PERMIT, sgx_quote
+from tests.support.evidence import NOW, Forge
+
+pytestmark = pytest.mark.e2e
+VERSION = "api-version=2022-08-01"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running process."""
+
+    process: subprocess.Popen[bytes]
+    directory: Path
+    port: int
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        return (self.directory / "log").read_text()
+
+    def tls(self) -> ssl.SSLContext:
+        """Trusts its authority."""
+        return ssl.create_default_context(cafile=self.directory / "ca.pem")
+
+    @contextmanager
+    def connected(self, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+        """A connection without HTTP."""
+        sock = socket.create_connection(("127.0.0.1", self.port))
+        with sock, context.wrap_socket(sock, server_hostname="localhost") as secured:
+            yield secured
+
+    def ask(self, method: str, path: str, body: bytes | str = b"") -> tuple[int, Any]:
+        """One request on a connection of its own."""
+        connection = HTTPSConnection("localhost", self.port, context=self.tls(), timeout=30)
+        try:
+            connection.request(method, path, body, {"Authorization": f"Bearer {BEARER}"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def serving(directory: Path, *options: str) -> Iterator[Service]:
+    (directory / "bundles").mkdir()
+    (directory / "bundles" / "sgx.json").write_text(json.dumps(Forge().documents()))
+    (directory / "root.der").write_bytes(Forge().pki.root_der())
+    with bind_tcp("127.0.0.1:0") as free:
+        port = free.getsockname()[1]
+    (directory / "attestation.toml").write_text(
+        f"""
+        listen = "127.0.0.1:{port}"
+        [auth]
+        dangerous_bearer_tokens = ["{BEARER}"]
+        [collateral]
+        directory = "bundles"
+        [appraisal]
+        extra_roots = ["root.der"]
+        dangerous_at = {int(NOW.timestamp())}
+        [[instances]]
+        base_url = "https://localhost:{port}"
+        simulated = true
+        """
+    )
+    command = [sys.executable, "-m", "kloister", "serve", "attestation"]
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--config", str(directory / "attestation.toml"), *options], stdout=log, stderr=log
+        )  # fmt: skip
+    service = Service(process, directory, port)
+    try:
+        _wait(service)
+        yield service
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(service: Service) -> None:
+    for _ in range(600):
+        assert service.process.poll() is None, service.log
+        try:
+            if service.ask("GET", "/readyz")[0] == 200:
+                return
+        except OSError:
+            time.sleep(0.05)
+    pytest.fail(service.log)
+
+
+def test_a_service_from_its_file_to_its_end(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        status, answer = service.ask(
+            "POST", f"/attest/SgxEnclave?{VERSION}", json.dumps({"quote": b64url(sgx_quote())})
+        )
+        assert status == 200
+        assert Jws.parse(answer["token"]).claims["kloister-dangerous-judged-at"] == "2026-06-15T12:00:00Z"
+
+        old = service.tls()
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+        with service.connected(old) as secured:
+            assert secured.version() == "TLSv1.2"
+        with service.connected(service.tls()) as secured:
+            secured.sendall(b"GET /certs HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40_000)
+            assert secured.recv(100).startswith(b"HTTP/1.1 431 ")
+
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(20) == 0
+        lines = [json.loads(line) for line in service.log.splitlines()]
+        assert any("DANGEROUS" in line["message"] and "judged" in line["message"] for line in lines)
+        answered = next(line for line in lines if line.get("path") == "/attest/sgxenclave")
+        assert (answered["status"], answered["method"], len(answered["request"])) == (200, "POST", 20)
+        assert BEARER not in service.log
+        assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("*.key")} == {
+            "root.key": 0o600, "ca.key": 0o600, "tls.key": 0o600,
+        }  # fmt: skip
+
+
+def test_workers_share_everything(tmp_path: Path) -> None:
+    with serving(tmp_path, "--workers", "2") as service:
+        children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
+        assert len(children) == 2
+        assert service.ask("PUT", f"/policies/SgxEnclave?{VERSION}", policy_token(PERMIT))[0] == 200
+        stored = set()
+        for _ in range(12):
+            token = service.ask("GET", f"/policies/SgxEnclave?{VERSION}")[1]["token"]
+            stored.add(Jws.parse(token).claims["x-ms-policy"])
+        assert stored == {policy_token(PERMIT)}
+        assert len({json.dumps(service.ask("GET", "/certs")[1]) for _ in range(12)}) == 1
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("listen = 1", "attestation-setting"),
+        ('[[instances]]\nbase_url = "https://a"\n[tls]\ncertificate = "x"\nkey = "y"', "tls-files"),
+        ('[[instances]]\nbase_url = "https://a"\n[collateral]\ndirectory = "missing"', "collateral-directory"),
+        ('[[instances]]\nbase_url = "https://a"\n[appraisal]\nextra_roots = ["missing"]', "attestation-setting"),
+    ],
+)
+def test_settings_that_are_wrong_are_said(tmp_path: Path, text: str, code: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    command = [sys.executable, "-m", "kloister", "serve", "attestation", "--config", str(tmp_path / "a.toml")]
+    listen = [] if text.startswith("listen") else ["--listen", "127.0.0.1:0"]
+    done = subprocess.run([*command, *listen], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert f"[{code}]" in done.stderr
+    assert "Traceback" not in done.stderr
