@@ -102,9 +102,10 @@ def _table(content: bytes, prefix: bytes) -> Mapping[int, der.Element]:
         if content[at] != der.SEQUENCE or not row.startswith(head):
             raise _unfit_row(content[at], row)
         start, last = der.content(row, value_at, _WHAT)
-        if last != len(row) or row[value_at - 1] in table:
+        arc = row[value_at - 1]
+        if last != len(row) or arc in table:
             raise _unfit_row(content[at], row)
-        table[row[value_at - 1]] = der.Element(row[value_at], row[start:last])
+        table[arc] = der.Element(row[value_at], row[start:last])
         at = end
     return table
 

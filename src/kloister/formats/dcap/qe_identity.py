@@ -16,7 +16,7 @@ _U16, _U32 = 0xFFFF, 0xFFFFFFFF
 STATUSES = frozenset({TcbStatus.UP_TO_DATE, TcbStatus.OUT_OF_DATE, TcbStatus.REVOKED})  # the schema's three
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class QeLevel:
     """One level: the smallest ISVSVN that reaches it, and what reaching it means."""
 
@@ -28,12 +28,8 @@ class QeLevel:
     @classmethod
     def read(cls, level: Document) -> Self:
         """Read one entry of `tcbLevels`."""
-        return cls(
-            isvsvn=level.object("tcb").number("isvsvn", _U16),
-            status=level.status("tcbStatus", STATUSES),
-            date=level.date("tcbDate"),
-            advisories=level.advisories(),
-        )
+        svn = level.object("tcb").number("isvsvn", _U16)
+        return cls(svn, level.status("tcbStatus", STATUSES), level.date("tcbDate"), level.advisories())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

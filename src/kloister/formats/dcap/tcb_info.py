@@ -29,13 +29,13 @@ class Component:
     type: str  # for instance "Early Microcode Update"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TcbLevel:
     """One level: the smallest SVNs that reach it, and what reaching it means."""
 
     components: tuple[int, ...]  # 16 SVNs 0..255
     pcesvn: int
-    tdx_components: tuple[int, ...] | None = None  # 16; a level without them is reached by no trust domain
+    tdx_components: tuple[int, ...] | None  # 16; a level without them is reached by no trust domain
     status: TcbStatus
     date: datetime
     advisories: tuple[str, ...]
@@ -46,13 +46,13 @@ class TcbLevel:
         """Read one entry of `tcbLevels`."""
         tcb = level.object("tcb")
         return cls(
-            components=_flat(tcb) if version == _V2 else _components(tcb, "sgxtcbcomponents"),
-            pcesvn=tcb.number("pcesvn", _U16),
-            tdx_components=_components(tcb, "tdxtcbcomponents") if "tdxtcbcomponents" in tcb.fields else None,
-            status=level.status("tcbStatus", STATUSES),
-            date=level.date("tcbDate"),
-            advisories=level.advisories(),
-            tcb=tcb,
+            _flat(tcb) if version == _V2 else _components(tcb, "sgxtcbcomponents"),
+            tcb.number("pcesvn", _U16),
+            _components(tcb, "tdxtcbcomponents") if "tdxtcbcomponents" in tcb.fields else None,
+            level.status("tcbStatus", STATUSES),
+            level.date("tcbDate"),
+            level.advisories(),
+            tcb,
         )
 
     def described(self, *, tdx: bool = False) -> tuple[Component, ...]:

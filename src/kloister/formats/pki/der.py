@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kloister.errors import Malformed, Misused
 
@@ -20,8 +20,7 @@ _BOOLEANS = {b"\x00": False, b"\xff": True}  # X.690, 11.1
 _MAX_INTEGER_BYTES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One tag-length-value: the identifier byte and the content."""
 
     tag: int
