@@ -164,24 +164,6 @@ def _added(root: Path) -> None:
     (root / "bin/more").write_bytes(b"")
 
 
-def _removed(root: Path) -> None:
-    (root / "data/ask.py").unlink()
-
-
-def _opened(root: Path) -> None:
-    rewrite(root / "etc/passwd", (root / "etc/passwd").read_bytes())
-    (root / "etc/passwd").chmod(0o666)
-
-
-def _owned(root: Path) -> None:
-    os.chown(root / "etc", APP, 0)
-
-
-def _linked(root: Path) -> None:
-    (root / "bin/id").unlink()
-    (root / "bin/id").symlink_to("/data/ask.py")
-
-
 def _runtime(root: Path) -> None:
     rewrite(root / ".kloister/runtime/version.json", b"{}")
 
@@ -195,10 +177,6 @@ def _documents(root: Path) -> None:
     [
         (_changed, "file-changed"),
         (_added, "file-added"),
-        (_removed, "file-removed"),
-        (_opened, "file-mode"),
-        (_owned, "file-owner"),
-        (_linked, "link-changed"),
         (_runtime, "file-changed"),
         (_documents, "launch-changed"),
     ],
@@ -250,13 +228,10 @@ def test_an_enclave_larger_than_the_request_is_refused(stand: Stand) -> None:
 @pytest.mark.parametrize(
     ("settings", "code"),
     [
-        ({"user": (102, APP)}, "pod-user"),
         ({"user": (0, 0)}, "pod-user"),
         ({"arguments": ("/bin/sh",)}, "host-arguments-refused"),
-        ({"environment": {"LD_PRELOAD": "/none.so"}}, "pod-environment"),
         ({"environment": {"LEVEL": "trace"}}, "slot-refused"),
         ({"environment": {"KLOISTER_BROKER": ""}}, "broker-address"),
-        ({"mounts": [memory("/run", APP), memory("/data", APP)]}, "pod-mount"),
         ({"mounts": [mount("/run", "/var")]}, "pod-mount"),
         ({"mounts": []}, "pod-secret-place"),
     ],

@@ -33,8 +33,6 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "allocation-unknown": Reason("There is no allocation of this name.", "Ask for `allocations`."),
     "allocation-limit": Reason("The node has more allocations than are served.", "Release some."),
     "allocation-socket": Reason("An allocation came without its one listening socket.", BUG),
-    "allocation-op": Reason("A container asked before it attached its enclave.", BUG),
-    "allocation-*": Reason("A message about allocations has a member with a value it cannot have.", BUG),
     "peer-not-owner": Reason(
         "The platform answers the user who owns its state, and root.",
         "Run the command as that user, or use a state of your own with --state DIR.",

@@ -164,7 +164,7 @@ class Attach:
             Malformed: `allocation-*`.
         """
         if message.get("op") != "attach":
-            raise Malformed(f"{_WHAT}-op", "No enclave is attached yet; the first request is attach.")
+            raise Malformed("allocation-op", "No enclave is attached yet; the first request is attach.")
         typed.only(message, {"op", "manifest", "sigstruct", "firstCode", "debug"}, _WHAT)
         return cls(
             manifest=typed.octets(message, "manifest", _WHAT, limit=MANIFEST_LIMIT),
@@ -177,5 +177,5 @@ class Attach:
 def _id(message: Mapping[str, Any]) -> str:
     value = typed.text(message, "id", _WHAT, 128)
     if not _ID.fullmatch(value):
-        raise Malformed(f"{_WHAT}-id", "An allocation's id is 1 to 128 of A-Z, a-z, 0-9, dot, hyphen and underscore.")
+        raise Malformed("allocation-id", "An allocation's id is 1 to 128 of A-Z, a-z, 0-9, dot, hyphen and underscore.")
     return value
