@@ -14,7 +14,8 @@ from kloister.tee.simulated.identity import alive
 
 _SO_PEERPIDFD = 77  # Linux 6.5; linux/asm-generic/socket.h
 _UCRED = struct.Struct("3i")  # struct ucred, unix(7): pid, uid, gid
-_MOST_CGROUP = 64 * 1024  # bytes of /proc/PID/cgroup
+_MOST_READ = 64 * 1024  # bytes of /proc/PID/cgroup and the like
+_PID = re.compile(r"^Pid:\t(\d+)$", re.MULTILINE)
 _UID = r"[0-9a-f]{8}[-_]?(?:[0-9a-f]{4}[-_]?){3}[0-9a-f]{12}"  # of a pod; a static pod's is a hash without hyphens
 _POD = re.compile(rf"(?:^|-)pod({_UID})(?:\.slice)?(?::(.*))?$")
 _CONTAINER = re.compile(r"(?:^|[-:])([0-9a-f]{64})(?:\.scope)?$")
@@ -67,36 +68,48 @@ class Callers:
     """Looks callers up.
 
     Args:
-        proc: where processes are listed, as /proc of the host's pid namespace.
+        proc: where processes are listed; /proc of the host's pid namespace, wherever it is mounted.
     """
 
     def __init__(self, proc: Path) -> None:
         self._proc = proc
+        self._ours = proc == Path("/proc")  # so that its numbers are those that the kernel tells us
 
     def of(self, sock: socket.socket) -> Caller:
         """Who connected an accepted Unix socket; nothing that the caller sends has a part in it."""
         pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        if pid <= 0:  # a process that this pid namespace does not show
-            return Caller(uid, 0)
         try:
             pidfd = _pidfd(sock)
         except OSError:
-            return Caller(uid, pid, gone=True)
+            return Caller(uid, max(0, pid), gone=True)
         try:
-            pod, container = pod_of(self._cgroups(pid))
-            # Alive after reading, it proves that the number was still its own (kernels before 6.5 cannot tell).
-            gone = pidfd is not None and not alive(pidfd)
-        except OSError:
-            gone = True
+            return self._named(uid, pid, pidfd)
         finally:
             if pidfd is not None:
                 os.close(pidfd)
-        return Caller(uid, pid, gone=True) if gone else Caller(uid, pid, pod, container)
 
-    def _cgroups(self, pid: int) -> str:
-        descriptor = os.open(f"{self._proc}/{pid}/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+    def _named(self, uid: int, pid: int, pidfd: int | None) -> Caller:
         try:
-            return os.read(descriptor, _MOST_CGROUP).decode("utf-8", "replace")
+            if pidfd is not None and not (self._ours and pid > 0):
+                pid = self._number(pidfd)
+            pid = max(0, pid)  # 0: a process that this /proc does not show
+            pod, container = pod_of(self._read(f"{pid}/cgroup")) if pid else ("", "")
+        except OSError:
+            return Caller(uid, max(0, pid), gone=True)
+        # Alive after reading, it proves that the number was still its own (kernels before 6.5 cannot tell).
+        if pidfd is not None and not alive(pidfd):
+            return Caller(uid, pid, gone=True)
+        return Caller(uid, pid, pod, container)
+
+    def _number(self, pidfd: int) -> int:
+        """The number of a process in the pid namespace of `proc`; 0 if it is not seen there (fdinfo of a pidfd)."""
+        found = _PID.search(self._read(f"self/fdinfo/{pidfd}"))
+        return int(found[1]) if found else 0
+
+    def _read(self, name: str) -> str:
+        descriptor = os.open(f"{self._proc}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, _MOST_READ).decode("utf-8", "replace")
         finally:
             os.close(descriptor)
 

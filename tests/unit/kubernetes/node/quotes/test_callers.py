@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from kloister.kubernetes.node.quotes import callers
 from kloister.kubernetes.node.quotes.callers import Caller, Callers, pod_of
+from tests.unit.tee.simulated.stage import in_child, require_namespaces, unshare_pids
 
 POD = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 UNDER = POD.replace("-", "_")
@@ -108,6 +111,7 @@ def fake_proc(folder: Path, pid: int, text: str) -> Path:
     """A /proc that says this of one process: no kubelet runs here to make its cgroups."""
     (folder / str(pid)).mkdir(parents=True)
     (folder / str(pid) / "cgroup").write_text(text)
+    (folder / "self").symlink_to("/proc/self")
     return folder
 
 
@@ -117,6 +121,25 @@ def test_the_kernel_says_who_connected(tmp_path: Path) -> None:
         assert (caller.pid, caller.uid, caller.gone) == (process.pid, os.geteuid(), False)
         proc = fake_proc(tmp_path / "proc", process.pid, SHAPES["v1 cgroupfs"])
         assert Callers(proc).of(sock) == Caller(os.geteuid(), process.pid, POD, CONTAINER)
+
+
+def test_a_helper_in_a_pid_namespace_of_its_own_needs_the_hosts_proc_alone(tmp_path: Path) -> None:
+    require_namespaces()
+    with connection(tmp_path / "socket") as (sock, process):
+        proc = fake_proc(tmp_path / "proc", process.pid, SHAPES["v2 cgroupfs"])
+
+        def inside() -> list[Any]:
+            """What a process sees whose pid namespace does not show the caller."""
+            unshare_pids()
+            return list(in_child(lambda: _seen(sock, proc)))
+
+        assert in_child(inside) == [0, process.pid, POD, CONTAINER, process.pid]
+
+
+def _seen(sock: socket.socket, proc: Path) -> list[int | str]:
+    told = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    caller = Callers(proc).of(sock)
+    return [told, caller.pid, caller.pod, caller.container, Callers(Path("/proc")).of(sock).pid]
 
 
 def test_a_process_that_ended_is_nobodys_pod(tmp_path: Path) -> None:

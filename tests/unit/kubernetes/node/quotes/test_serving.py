@@ -60,6 +60,8 @@ def pod(proc: Path, name: str, path: Path) -> Iterator[Pod]:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         (proc / str(process.pid)).mkdir(parents=True)
+        if not (proc / "self").exists():
+            (proc / "self").symlink_to("/proc/self")
         (proc / str(process.pid) / "cgroup").write_text(f"0::/kubepods/pod{UIDS[name]}/{'a' * 64}\n")
         yield Pod(process)
     finally:
