@@ -14,6 +14,7 @@ from kloister.kubernetes.resources import ConfidentialNode
 
 STALE = timedelta(minutes=5)  # an agent writes every minute: after five silent ones its node counts as without EPC
 _PREFIX = f"{GROUP}/"
+SIMULATE = f"{_PREFIX}simulate"  # the operator's own label: which nodes are to be simulated ones
 Json = dict[str, Any]
 
 
@@ -83,7 +84,7 @@ def _metadata(node: Mapping[str, Any], report: ConfidentialNode | None, *, taint
 
 
 def _labels(present: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str | None]:
-    ours = {name for name in present if name.startswith(_PREFIX) or name == CAPABLE}
+    ours = {name for name in present if name.startswith(_PREFIX) or name == CAPABLE} - {SIMULATE}
     changed: dict[str, str | None] = {name: value for name, value in wanted.items() if present.get(name) != value}
     return changed | dict.fromkeys(ours - set(wanted))
 
