@@ -25,7 +25,7 @@ from kloister.tee.simulated.launch import Surroundings
 from kloister.tee.simulated.ports import Enclave
 
 _MOST = 4096  # allocations of one node; kubelet runs 110 pods unless it is told otherwise
-_MOST_VISITORS = 4  # connections of one allocation before it is attached: each may send a frame of 16 MiB
+_MOST_VISITORS = 2  # connections of one allocation before it is attached: each may send a frame of 16 MiB
 _LOG = logging.getLogger("kloister.platform")
 
 
@@ -120,9 +120,9 @@ class Allocation:
         )
         try:
             self._attached = _Attached(self._around, enclave, first)
-        except BaseException:
+        except OSError:  # it ended while its enclave was built
             enclave.remove()
-            raise
+            raise identity.caller_exited() from None
         self._around.selector.register(self._attached.first, selectors.EVENT_READ, lambda _ready: self._detach())
         mode = " DEBUG" * request.debug
         _LOG.info("allocation %s: enclave %s attached%s", self._request.id, enclave.mrenclave.hex(), mode)
@@ -191,7 +191,8 @@ class Visitor:
     def __init__(self, allocation: Allocation, selector: selectors.BaseSelector, sock: socket.socket) -> None:
         self._allocation = allocation
         self._door: Door | None = None
-        self._first = -1  # pidfd of the sender, until it is attached
+        self._first = -1  # pidfd of the sender
+        self._own: identity.Namespace | None = None  # and its pid namespace
         self.connection = Connection(selector, sock, self)
 
     @property
@@ -205,9 +206,9 @@ class Visitor:
             self._door.check(who)
             return
         own = identity.check_first(who)
-        if self._first < 0 and who.pidfd is not None:
-            self._first = os.dup(who.pidfd)
-        elif identity.pid_namespace(self._first) != own:
+        if self._own is None and who.pidfd is not None:
+            self._first, self._own = os.dup(who.pidfd), own
+        elif own != self._own:
             raise Denied("caller-outside", "One request came from two containers.", "Ask from one process.")
 
     def message(self, connection: Connection, message: Message, passed: list[int]) -> None:

@@ -182,7 +182,7 @@ def check_first(who: Credentials) -> Namespace:
 def _seen(who: Credentials, read: Callable[[int], Namespace]) -> Namespace | None:
     """The pid namespace of a live sender; None where it cannot be read."""
     if who.exited:
-        raise _exited()
+        raise caller_exited()
     if who.passed:
         raise Denied("caller-descriptors", "A descriptor was passed on an enclave's socket.", "Send messages only.")
     if who.pidfd is None:
@@ -192,11 +192,12 @@ def _seen(who: Credentials, read: Callable[[int], Namespace]) -> Namespace | Non
     except OSError:
         seen = None
     if not alive(who.pidfd):  # after reading: only a live process proves that what was read was its own
-        raise _exited()
+        raise caller_exited()
     return seen
 
 
-def _exited() -> Denied:
+def caller_exited() -> Denied:
+    """The refusal of a sender that is gone."""
     return Denied(
         "caller-exited",
         "The process that sent the message has ended, so nobody can say that it was the enclave.",
