@@ -61,17 +61,17 @@ def node(
 
     Examples:  kloister serve node;  kloister serve node --simulate 32Gi,32Gi --platform STATE/platform/control.sock
     """
+    from kloister.cli.node_process import become
     from kloister.cli.words import options
     from kloister.kubernetes.node.epc import parse_sizes
     from kloister.serve.node import Options
-    from kloister.serve.node import run as serve
     from kloister.services.broker.listeners import parse_address
 
     with options():
         parse_address(listen)
         if simulate:
             parse_sizes(simulate)
-    serve(
+    become(
         Options(
             simulate=simulate,
             kubelet=kubelet.absolute(),

@@ -181,7 +181,7 @@ class SimulatedPlatform:
 
     def __init__(self, control: Path, directory: Path) -> None:
         self._client = PlatformClient(control)
-        self._directory = directory
+        self._within = f"{directory}/"
 
     async def allocate(self, name: str, size: int, directory: Path) -> None:
         """See the port."""
@@ -198,4 +198,4 @@ class SimulatedPlatform:
     async def allocations(self) -> Mapping[str, int]:
         """See the port."""
         known = await asyncio.to_thread(self._client.allocations)
-        return {one.id: one.used for one in known if Path(one.directory).is_relative_to(self._directory)}
+        return {one.id: one.used for one in known if one.directory.startswith(self._within)}

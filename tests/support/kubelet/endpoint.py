@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ class Endpoint:
         self.path = path
         self.devices: dict[str, api.Device] = {}
         self.messages = 0
+        self.seconds = 0.0
+        """From the registration to the first list of devices."""
+        self._dialled = time.monotonic()
         self.error = ""
         """The status that ended the stream, lower case."""
         name = str(path) if authority is None else authority
@@ -65,6 +69,7 @@ class Endpoint:
         try:
             for message in self._stream:
                 self.devices = {device.id: device for device in message.devices}
+                self.seconds = self.seconds or time.monotonic() - self._dialled
                 self.messages += 1
         except grpc.RpcError as error:
             self.error = error.code().name.lower()

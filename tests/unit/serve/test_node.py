@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 
 from kloister.kubernetes.names import ENCLAVE, EPC_BLOCK, PROVISION
-from tests.support.cli import assert_refused, kloister
+from tests.support.cli import Done, assert_refused
 from tests.support.kubelet import Kubelet
 from tests.unit.kubernetes.node.short import short
 from tests.unit.serve.test_platform import served
@@ -76,15 +75,6 @@ class Agent:
 def folder() -> Iterator[Path]:
     with short() as path:
         yield path
-
-
-@pytest.fixture
-def _log() -> Iterator[None]:
-    """The command configures the log of its process, which is the test's here."""
-    before = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:], level = before
-    logging.root.setLevel(level)
 
 
 def _full(kubelet: Kubelet) -> bool:
@@ -152,10 +142,11 @@ def test_containers_get_a_socket_of_the_platform_and_the_quote_socket(folder: Pa
         (("--simulate", "64"), "simulated-epc", 2),
         (("--simulate", "1Gi", "--listen", "nowhere"), "listen-address", 2),
         (("--simulate", "1Gi", "--run", "/dev/null/x"), "node-folder", 1),
+        (("--simulate", "1Gi", "--listen", "192.0.2.1:1"), "listen-address", 1),
         (("--root", "/nowhere"), "node-incapable", 1),
     ],
 )
-@pytest.mark.usefixtures("_log")
 def test_what_an_agent_cannot_work_with(folder: Path, options: tuple[str, ...], code: str, status: int) -> None:
-    done = kloister("serve", "node", "--kubelet", folder, "--run", folder / "run", *options)
-    assert_refused(done, code, status=status)
+    command: list[str | Path] = [sys.executable, "-m", "kloister", "serve", "node", "--kubelet", folder]
+    done = subprocess.run([*command, "--run", folder / "run", *options], capture_output=True, text=True, check=False)
+    assert_refused(Done(done.returncode, done.stdout, done.stderr), code, status=status)

@@ -32,15 +32,14 @@ async def holders(kubelet: Path, resource: str) -> dict[str, Holder]:
     Raises:
         Unavailable: `pod-resources`: the kubelet does not answer there, or has no such API.
     """
-    answer = await _list(kubelet / SOCKET)
-    return {
-        device: Holder(pod.namespace, pod.name, container.name)
-        for pod in answer.pod_resources
-        for container in pod.containers
-        for devices in container.devices
-        if devices.resource_name == resource
-        for device in devices.device_ids
-    }
+    found: dict[str, Holder] = {}
+    for pod in (await _list(kubelet / SOCKET)).pod_resources:
+        for container in pod.containers:
+            holder = Holder(pod.namespace, pod.name, container.name)
+            for devices in container.devices:
+                if devices.resource_name == resource:
+                    found.update(dict.fromkeys(devices.device_ids, holder))
+    return found
 
 
 async def _list(path: Path) -> api.ListPodResourcesResponse:
