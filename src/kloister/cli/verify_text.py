@@ -145,8 +145,11 @@ def print_explanation(explanation: Explanation) -> None:
 
 
 def _branch(root: Tree, one: Matched) -> None:
-    branch = root.add(f"{one.name}: {one.level.status} (level {one.position} of {one.levels}, {_level(one.level)})")
-    if one.next is not None:
+    if not one.position:
+        branch = root.add(f"{one.name}: below the lowest of {one.levels} levels ({_level(one.level)})")
+    else:
+        branch = root.add(f"{one.name}: {one.level.status} (level {one.position} of {one.levels}, {_level(one.level)})")
+    if one.next is not None and one.position:
         branch.add(f"next better: {one.next.status} ({_level(one.next)})")
     for part in one.parts:
         branch.add(_part(part))

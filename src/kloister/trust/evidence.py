@@ -43,6 +43,15 @@ class TcbBasis:
     issued: datetime  # when the oldest of TCB info, QE identity and revocation lists was issued
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsupportedBasis:
+    """What a platform was compared with that reaches no level at all."""
+
+    info: TcbInfo = field(repr=False)
+    platform: PckExtension = field(repr=False)
+    tee_tcb_svn: bytes | None = None  # 16, of a TD
+
+
 Claims = Mapping[str, str | int | bool]
 
 
@@ -202,4 +211,16 @@ class TcbRevoked(Unverified):
         self.fmspc = fmspc
         self.root = root
         self.tee = tee
+        self.basis = basis
+
+
+class TcbUnsupported(Unverified):
+    """The platform is below every level of the TCB info; `basis` says by how much."""
+
+    def __init__(self, text: str, basis: UnsupportedBasis) -> None:
+        super().__init__(
+            "tcb-unsupported",
+            text,
+            "The platform is older than anything that Intel still judges; update its firmware (--explain says what).",
+        )
         self.basis = basis

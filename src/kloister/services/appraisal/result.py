@@ -9,7 +9,7 @@ from typing import Any
 
 from kloister.errors import KloisterError
 from kloister.trust import identifiers
-from kloister.trust.evidence import TcbBasis
+from kloister.trust.evidence import TcbBasis, UnsupportedBasis
 from kloister.trust.policy.decision import Condition
 
 
@@ -32,7 +32,7 @@ class Appraisal:
     simulated: bool | None = None
     reason: KloisterError | None = None
     conditions: tuple[Condition, ...] = ()  # of the policy, that are not met; `reason` is the first
-    basis: TcbBasis | None = field(default=None, repr=False)  # for explanations
+    basis: TcbBasis | UnsupportedBasis | None = field(default=None, repr=False)  # for explanations
     expires: datetime | None = None  # when the first part of the collateral ends, or the token
     issuer: str | None = None  # of a token
     said: Mapping[str, Any] | None = field(default=None, repr=False)  # all claims of a genuine token

@@ -11,7 +11,7 @@ from kloister.services.appraisal.kinds import SNP_KINDS, TOKEN_KINDS, Evidence, 
 from kloister.services.appraisal.recognise import identify, unwrap
 from kloister.services.appraisal.result import Appraisal
 from kloister.services.appraisal.tokens import TokenKeys, appraise_token
-from kloister.trust.evidence import TcbRevoked, Verified
+from kloister.trust.evidence import TcbRevoked, TcbUnsupported, Verified
 from kloister.trust.policy.appraisal import AppraisalPolicy, AppraisalRefused, check_appraisal
 from kloister.trust.snp_evidence import VerifiedSnp
 from kloister.trust.verifier import (
@@ -62,7 +62,8 @@ def appraise(
     except TcbRevoked as reason:
         return replace(_revoked(reason), kind=kind)
     except (Malformed, Unverified) as reason:
-        return Appraisal(genuine=False, accepted=False, kind=kind, tee=tee, reason=reason)
+        basis = reason.basis if isinstance(reason, TcbUnsupported) else None
+        return Appraisal(genuine=False, accepted=False, kind=kind, tee=tee, reason=reason, basis=basis)
     found = _judged(verified, policy, at)
     return replace(found, kind=kind, claims={**verified.claims, **more} if more else found.claims)
 

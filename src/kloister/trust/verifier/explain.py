@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kloister.formats.dcap import QeLevel, TcbLevel, TcbStatus
-from kloister.trust.evidence import TcbBasis
+from kloister.formats.dcap import QeLevel, TcbInfo, TcbLevel, TcbStatus
+from kloister.trust.evidence import TcbBasis, UnsupportedBasis
 
 _RANK = {
     TcbStatus.UP_TO_DATE: 0,
@@ -34,6 +34,7 @@ _UPDATES = (
 _UNKNOWN = "Update BIOS and microcode; the TCB info does not say what this component is."
 _PCE = "Update the PCE (Intel's DCAP packages, or the provider's)."
 _QE = "Update the quoting enclave (Intel's DCAP packages, or the provider's)."
+_OLDER = "The platform is below the lowest level: Intel judges nothing that is older."
 _MODULE = "Update the TDX module (a package of the host's operating system, or BIOS)."
 
 
@@ -101,7 +102,7 @@ class Matched:
 
     name: str
     level: Level
-    position: int  # of the matched level, 1 is the highest
+    position: int  # of the matched level, 1 is the highest; 0: below all, and `level` is the lowest
     levels: int
     next: Level | None  # the nearest better one
     parts: tuple[Part, ...]
@@ -147,24 +148,47 @@ class Explanation:
         }
 
 
-def explain(basis: TcbBasis) -> Explanation:
-    """Explain a TCB result from what it was judged from (`Verified.basis`, `TcbRevoked.basis`)."""
+def explain(basis: TcbBasis | UnsupportedBasis) -> Explanation:
+    """Explain a TCB result from what it was judged from (the `basis` of `Verified`, `TcbRevoked`, `TcbUnsupported`)."""
     info = basis.info
+    if isinstance(basis, UnsupportedBasis):
+        below = _below(basis)
+        return _explained(basis, (below,), (*_words(info, below), _OLDER))
     matched = [_platform(basis), _enclave("quoting enclave", basis.identity.levels, basis.qe_level, basis.qe_isvsvn)]
     svns = basis.tee_tcb_svn
     if svns is not None and basis.module_level is not None:
         name = f"TDX_{svns[1]:02X}"
         levels = next((each.levels for each in info.tdx_modules if each.id == name), (basis.module_level,))
         matched.append(_enclave(f"TDX module {name}", levels, basis.module_level, svns[0]))
+    return _explained(basis, tuple(matched), tuple(_notes(basis, matched)))
+
+
+def _explained(basis: TcbBasis | UnsupportedBasis, matched: tuple[Matched, ...], notes: tuple[str, ...]) -> Explanation:
+    info = basis.info
     return Explanation(
         fmspc=basis.platform.fmspc.hex(),
         version=info.version,
         evaluation_number=info.evaluation_number,
         issued=info.issue_date,
         next_update=info.next_update,
-        matched=tuple(matched),
-        notes=tuple(_notes(basis, matched)),
+        matched=matched,
+        notes=notes,
     )
+
+
+def _below(basis: UnsupportedBasis) -> Matched:
+    """How far the platform is from the lowest level; of a trust domain, from the lowest that one can reach."""
+    info, svns = basis.info, basis.tee_tcb_svn
+    fit = [level for level in info.levels if svns is None or level.tdx_components is not None] or info.levels
+    lowest, none = fit[-1], (0,) * len(basis.platform.components)
+    parts = [*_listed("SGX", basis.platform.components, none, lowest.components, lowest, tdx=False)]
+    if svns is not None and lowest.tdx_components is not None:
+        own = _MODULE_COMPONENTS if svns[1] else 0  # the module's, which its identity judges
+        needed = (0,) * own + lowest.tdx_components[own:]
+        parts += _listed("TDX", tuple(svns), none, needed, lowest, tdx=True)
+    parts.append(_part("PCESVN", basis.platform.pcesvn, 0, lowest, _PCE))
+    level = Level.of(lowest)
+    return Matched("platform", level, 0, len(info.levels), level, tuple(parts))
 
 
 def _platform(basis: TcbBasis) -> Matched:
@@ -236,10 +260,7 @@ def _enclave(name: str, levels: Sequence[QeLevel], level: QeLevel, isvsvn: int) 
 
 def _notes(basis: TcbBasis, matched: Sequence[Matched]) -> Iterator[str]:
     status = basis.level.status
-    if basis.info.version == _V2:
-        yield "TCB info of version 2 does not say what the components are, nor which advisories apply."
-    elif not any(part.category for part in matched[0].parts):
-        yield "This TCB info does not say what the components are."
+    yield from _words(basis.info, matched[0])
     if status in (TcbStatus.CONFIGURATION_NEEDED, TcbStatus.CONFIGURATION_AND_SW_HARDENING_NEEDED):
         yield "Settings of the platform matter (often hyper-threading): the advisories say which."
     if status in (TcbStatus.SW_HARDENING_NEEDED, TcbStatus.CONFIGURATION_AND_SW_HARDENING_NEEDED):
@@ -248,3 +269,10 @@ def _notes(basis: TcbBasis, matched: Sequence[Matched]) -> Iterator[str]:
         yield "No level of this TCB info is better: there is nothing to update to."
     if any(part.short for part in matched[0].parts):
         yield "After an update, fetch a new PCK certificate: its numbers are the ones that count."
+
+
+def _words(info: TcbInfo, platform: Matched) -> Iterator[str]:
+    if info.version == _V2:
+        yield "TCB info of version 2 does not say what the components are, nor which advisories apply."
+    elif not any(part.category for part in platform.parts):
+        yield "This TCB info does not say what the components are."

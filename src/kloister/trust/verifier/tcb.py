@@ -8,7 +8,7 @@ from operator import ge
 
 from kloister.errors import Unverified
 from kloister.formats.dcap import PckExtension, QeLevel, TcbInfo, TcbLevel, TcbStatus
-from kloister.trust.evidence import TcbResult
+from kloister.trust.evidence import TcbResult, TcbUnsupported, UnsupportedBasis
 
 _OUTDATED = {
     TcbStatus.UP_TO_DATE: TcbStatus.OUT_OF_DATE,
@@ -49,7 +49,7 @@ def match_platform(info: TcbInfo, platform: PckExtension, tee_tcb_svn: bytes | N
             version (second byte), the first two belong to the module and not to the platform.
 
     Raises:
-        Unverified: `tcb-unsupported`.
+        TcbUnsupported: an `Unverified`, code `tcb-unsupported`.
     """
     for level in info.levels:
         if platform.pcesvn >= level.pcesvn and _reached(platform.components, level.components):
@@ -59,11 +59,8 @@ def match_platform(info: TcbInfo, platform: PckExtension, tee_tcb_svn: bytes | N
             if level.tdx_components is not None and _reached(tee_tcb_svn[first:], level.tdx_components[first:]):
                 return level
     domain = f", and TEE_TCB_SVN {tee_tcb_svn.hex()}" if tee_tcb_svn is not None else ""
-    raise Unverified(
-        "tcb-unsupported",
-        f"No TCB level is reached by components {list(platform.components)}, PCESVN {platform.pcesvn}{domain}.",
-        "The platform is older than anything that Intel still judges; update its firmware.",
-    )
+    text = f"No TCB level is reached by components {list(platform.components)}, PCESVN {platform.pcesvn}{domain}."
+    raise TcbUnsupported(text, UnsupportedBasis(info=info, platform=platform, tee_tcb_svn=tee_tcb_svn))
 
 
 def converge(info: TcbInfo, platform: TcbLevel, enclaves: Sequence[QeLevel]) -> TcbResult:

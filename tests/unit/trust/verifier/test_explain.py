@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from kloister.formats.dcap import TcbStatus
+from kloister.formats.dcap import TcbInfo, TcbStatus
 from kloister.simulator.documents import TcbStage
-from kloister.trust.evidence import TcbBasis, TcbRevoked, Verified
+from kloister.trust.evidence import TcbBasis, TcbRevoked, TcbUnsupported, Verified
 from kloister.trust.verifier.explain import Explanation, Level, explain
+from kloister.trust.verifier.tcb import match_platform
 from tests.support.evidence import Forge, case, index
+from tests.support.trust_domains import TdForge
 
 FORGE = Forge()
 
@@ -71,6 +74,27 @@ def test_a_revoked_platform_is_explained_too() -> None:
         basis(TcbStage(status=TcbStatus.REVOKED))
     assert refusal.value.basis is not None
     assert explain(refusal.value.basis).matched[0].level.status is TcbStatus.REVOKED
+
+
+@pytest.mark.parametrize("domain", [None, bytes([5, 1, *[1] * 14]), bytes([1, 0, *[1] * 14])])
+def test_a_platform_below_every_level_is_told_how_far(domain: bytes | None) -> None:
+    forge = TdForge()
+    info = TcbInfo.parse(forge.documents()["tcb_info"])
+    old = replace(forge.pki.extension, pcesvn=5, components=(0, *forge.pki.extension.components[1:]))
+    with pytest.raises(TcbUnsupported) as refusal:
+        match_platform(replace(info, levels=info.levels[:1]), old, domain)
+    explanation = explain(refusal.value.basis)
+    (platform,) = explanation.matched
+    assert (platform.position, platform.levels) == (0, 1)
+    short = {part.name: part.short for part in platform.parts if part.short}
+    assert short.pop("PCESVN") == info.levels[0].pcesvn - 5
+    assert short.pop("SGX component 1") == info.levels[0].components[0]
+    first = 17 if domain is None else 3 if domain[1] else 1  # a module with a version is judged by itself
+    assert short == {f"TDX component {n}": 3 - (domain or b"")[n - 1] for n in range(first, 17)}
+    assert explanation.updates
+    assert any("lowest" in note for note in explanation.notes)
+    document = explanation.as_json()
+    assert json.loads(json.dumps(document)) == document
 
 
 def genuine() -> list[dict[str, Any]]:

@@ -34,6 +34,11 @@ def result(status: TcbStatus) -> TcbResult:
         (OLD_CONFIGURATION, OLD, OLD_CONFIGURATION),
         (UP, UP, UP),
         (TcbStatus.REVOKED, UP, TcbStatus.REVOKED),
+        # step 12 (dcap.md, section 3): only the four better statuses of the present advise a relaunch; Revoked is none
+        # of them, so the launch's status stands, "otherwise", and is not made worse either
+        (OLD, TcbStatus.REVOKED, OLD),
+        (OLD_CONFIGURATION, TcbStatus.REVOKED, OLD_CONFIGURATION),
+        (UP, TcbStatus.REVOKED, UP),
     ],
 )
 def test_a_domain_launched_before_an_update_is_to_start_again(
