@@ -143,7 +143,8 @@ def _quotes(options: Options, facts: NodeFacts, folder: Path, registry: Collecto
         backend = SimulatedBackend(options.platform)
     else:
         return None
-    return QuoteServer(QuoteSettings(folder / "aesm.socket"), backend, QuoteMetrics(registry))
+    settings = QuoteSettings(folder / "aesm.socket", proc=options.root / "proc")
+    return QuoteServer(settings, backend, QuoteMetrics(registry))
 
 
 def _readiness(server: QuoteServer | None) -> Readiness:
