@@ -53,13 +53,14 @@ class Service:
         with sock, context.wrap_socket(sock, server_hostname="localhost") as secured:
             yield secured
 
-    def ask(self, method: str, path: str, body: bytes | str = b"") -> tuple[int, Any]:
+    def ask(self, method: str, path: str, body: bytes | str = b"", *, raw: bool = False) -> tuple[int, Any]:
         """One request on a connection of its own."""
         connection = HTTPSConnection("localhost", self.port, context=self.tls(), timeout=30)
         try:
             connection.request(method, path, body, {"Authorization": f"Bearer {BEARER}"})
             answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
+            data = answer.read()
+            return answer.status, data.decode() if raw else json.loads(data)
         finally:
             connection.close()
 
@@ -98,6 +99,15 @@ def serving(directory: Path, *options: str) -> Iterator[Service]:
     finally:
         process.kill()
         process.wait()
+
+
+def _counted(service: Service) -> float:
+    """Answers with status 200, by the metrics."""
+    text = service.ask("GET", "/metrics", raw=True)[1]
+    (line,) = [
+        line for line in text.splitlines() if line.startswith('kloister_attestation_requests_total{status="200"}')
+    ]
+    return float(line.split()[1])
 
 
 def _wait(service: Service) -> None:
@@ -150,6 +160,8 @@ def test_workers_share_everything(tmp_path: Path) -> None:
             stored.add(Jws.parse(token).claims["x-ms-policy"])
         assert stored == {policy_token(PERMIT)}
         assert len({json.dumps(service.ask("GET", "/certs")[1]) for _ in range(12)}) == 1
+        time.sleep(5)  # each worker has shown its metrics by then
+        assert {_counted(service) >= 24 for _ in range(6)} == {True}  # whichever worker is asked
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(20) == 0
 

@@ -9,9 +9,10 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from kloister.serve.collateral import open_source
 from kloister.services.appraisal.inputs import parse_any_root
 from kloister.services.attestation import openapi
 from kloister.services.attestation.auth import Authenticator, FixedBearers, NoBearers, OidcBearers
+from kloister.services.attestation.board import Board
 from kloister.services.attestation.collateral import (
     CollateralPort,
     DirectoryCollateral,
@@ -54,6 +56,7 @@ from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Root
 
 T = TypeVar("T")
 _LOOK_SECONDS = 30.0  # between looks at collateral, keys and the server certificate
+_PUBLISH_SECONDS = 2.0  # between looks of workers at their own metrics
 _OIDC_SECONDS = 5.0  # for one document of the issuer
 _MAX_OIDC = 1024 * 1024  # bytes of one
 _UNREADABLE: tuple[type[Exception], ...] = (KloisterError, *UNREADABLE)
@@ -76,23 +79,26 @@ def run(settings: Settings) -> None:
     tls_context(certificate, key)  # said here, not by each worker
     _announce(settings)
 
-    def work(sock: socket.socket) -> None:
-        with ExitStack() as opened, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            process = AttestationProcess(settings, Vault(root, entropy.draw), opened)
-            runner.run(process.serve(sock, tls_context(certificate, key)))
+    with TemporaryDirectory(prefix="kloister-metrics-") as shared:
 
-    if settings.workers > 1:
-        with ExitStack() as opened:  # keys are made once, before workers ask for them
-            AttestationProcess(settings, Vault(root, entropy.draw), opened)
-    workers.run(sockets, work)
+        def work(sock: socket.socket, number: int) -> None:
+            board = Board(Path(shared), number) if settings.workers > 1 else None
+            with ExitStack() as opened, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                process = AttestationProcess(settings, Vault(root, entropy.draw), opened, board)
+                runner.run(process.serve(sock, tls_context(certificate, key)))
+
+        if settings.workers > 1:
+            with ExitStack() as opened:  # keys are made once, before workers ask for them
+                AttestationProcess(settings, Vault(root, entropy.draw), opened)
+        workers.run(sockets, work)
 
 
 class AttestationProcess:
     """One process of the service; what it opens is closed with `opened`."""
 
-    def __init__(self, settings: Settings, vault: Vault, opened: ExitStack) -> None:
+    def __init__(self, settings: Settings, vault: Vault, opened: ExitStack, board: Board | None = None) -> None:
         self._settings = settings
-        self._metrics = Metrics(clock.monotonic)
+        self._metrics = Metrics(clock.monotonic, board)
         store = AttestationStore(settings.database)
         opened.callback(store.close)
         roots, amd_roots = _roots(settings)
@@ -132,31 +138,33 @@ class AttestationProcess:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, listener, number)
-        care = asyncio.create_task(self._care())
+        looks = ((_LOOK_SECONDS, self._look), (_PUBLISH_SECONDS, self._metrics.publish))
+        care = [asyncio.create_task(_again(seconds, look)) for seconds, look in looks]
         LOG.info("serving")
         try:
             await listener.listen()
         finally:
-            care.cancel()
-            with suppress(asyncio.CancelledError):
-                await care
-
-    async def _care(self) -> None:
-        """Keys that are due, collateral that is new, gauges."""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            try:
-                await asyncio.to_thread(self._look)
-            except KloisterError as error:
-                LOG.warning("maintenance failed: %s", error)
+            for task in care:
+                task.cancel()
+            await asyncio.gather(*care, return_exceptions=True)
 
     def _look(self) -> None:
+        """Keys that are due, collateral that is new, gauges."""
         self._collateral.refresh()
         self.service.prepare()
         self._checks.measure()
 
     def _judged_at(self) -> datetime:
         return self._settings.appraisal_dangerous_at or clock.now()
+
+
+async def _again(seconds: float, look: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await asyncio.to_thread(look)
+        except (KloisterError, OSError) as error:
+            LOG.warning("maintenance failed: %s", error)
 
 
 def root_key(settings: Settings) -> bytes:

@@ -12,7 +12,7 @@ from kloister import clock
 from kloister.services.broker import listeners
 
 _LEAST_LIFE = 1.0  # seconds: a worker that ends sooner is not started again, for it would end again
-Work = Callable[[socket.socket], None]
+Work = Callable[[socket.socket, int], None]  # a socket and its number
 
 
 def bind(address: str, count: int) -> list[socket.socket]:
@@ -31,7 +31,7 @@ def run(sockets: list[socket.socket], work: Work) -> None:
     With one socket the work is done in this process.
     """
     if len(sockets) == 1:
-        work(sockets[0])
+        work(sockets[0], 0)
         return
     _Supervisor(sockets, work).run()
 
@@ -77,7 +77,7 @@ class _Supervisor:
             try:
                 for name in (signal.SIGTERM, signal.SIGINT):
                     signal.signal(name, signal.SIG_DFL)
-                self._work(self._sockets[number])
+                self._work(self._sockets[number], number)
                 status = 0
             finally:
                 os._exit(status)
