@@ -14,6 +14,7 @@ from kloister.kubernetes.node.allocations.record import LIMIT, Allocation
 _LOG = logging.getLogger("kloister.node.allocations")
 _FOLDER, _OPEN = 0o700, 0o755  # the folder of all is the agent's; one allocation's is its container's
 _SUFFIX = ".json"
+_HALF_MADE = 60  # seconds after which another agent that began an allocation is taken to have been killed
 
 
 class Platform(Protocol):
@@ -36,7 +37,9 @@ class Platform(Protocol):
 
 
 class Allocations:
-    """The allocations of a node: folders and records below `directory`, kept through restarts.
+    """The allocations of a node: folders and records below `directory`, which are the truth.
+
+    They outlive an agent, and two agents share them while one is upgraded: `refresh` reads what the other one did.
 
     Args:
         directory: RUN/allocations, made private; on a tmpfs, because a reboot ends what it tells of.
@@ -53,7 +56,7 @@ class Allocations:
         self._held: dict[str, Allocation] = {}
         self._turn = asyncio.Lock()  # what is told to the platform must not be overtaken by what it said before
         directory.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
-        self._load()
+        self.refresh()
 
     @property
     def held(self) -> tuple[Allocation, ...]:
@@ -81,10 +84,10 @@ class Allocations:
         return allocation
 
     async def _make(self, allocation: Allocation) -> None:
+        files.replace(self._record(allocation), allocation.build())
         folder = self.folder(allocation)
         folder.mkdir(mode=_OPEN)
         folder.chmod(_OPEN)  # whatever the umask: the container's user must reach the socket
-        files.replace(self._record(allocation), allocation.build())
         self._held[allocation.id] = allocation
         try:
             await self._serve(allocation)
@@ -122,8 +125,9 @@ class Allocations:
         known = await platform.allocations()
         for allocation in [one for one in self.held if one.id not in known]:
             await self._serve(allocation)
-        for name in known.keys() - self._held.keys():
-            await platform.release(name)
+        for name in known:
+            if not (self.directory / name).exists():
+                await platform.release(name)
         self.used = {name: size for name, size in known.items() if name in self._held}
 
     async def _serve(self, allocation: Allocation) -> None:
@@ -135,25 +139,32 @@ class Allocations:
 
     def _forget(self, allocation: Allocation) -> None:
         self._held.pop(allocation.id, None)
-        self._record(allocation).unlink(missing_ok=True)
         shutil.rmtree(self.folder(allocation), ignore_errors=True)
+        self._record(allocation).unlink(missing_ok=True)
 
-    def _load(self) -> None:
-        for path in sorted(self.directory.glob(f"*{_SUFFIX}")):
-            allocation = _read(path)
-            if allocation is None or path != self._record(allocation) or not self.folder(allocation).is_dir():
-                _LOG.warning("record set aside", extra={"record": path.name})
-                path.unlink()
-            else:
-                self._held[allocation.id] = allocation
+    def refresh(self) -> None:
+        """Read what is there; what an agent left half made or half ended, a while ago, is removed."""
+        records = {path.stem: path for path in self.directory.glob(f"*{_SUFFIX}")}
+        for name in self._held.keys() - records.keys():
+            del self._held[name]
+        for name in records.keys() - self._held.keys():
+            self._read(records[name])
         for folder in self.directory.iterdir():
-            if folder.is_dir() and folder.name not in self._held:
-                shutil.rmtree(folder, ignore_errors=True)
+            if folder.suffix != _SUFFIX and folder.name not in records and folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)  # its record is written before and removed after it
+
+    def _read(self, path: Path) -> None:
+        allocation = _parse(path)
+        if allocation is not None and path == self._record(allocation) and self.folder(allocation).is_dir():
+            self._held[allocation.id] = allocation
+        elif allocation is None or path != self._record(allocation) or self._now() - allocation.made > _HALF_MADE:
+            _LOG.warning("record set aside", extra={"record": path.name})
+            path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Allocation | None:
+def _parse(path: Path) -> Allocation | None:
     try:
         with path.open("rb") as file:
             return Allocation.parse(file.read(LIMIT + 1))
-    except Malformed:
+    except (Malformed, OSError):
         return None

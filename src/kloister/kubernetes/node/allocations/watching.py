@@ -58,6 +58,7 @@ class Watch:
 
     async def look(self) -> None:
         """Release what is held by nobody, and keep the platform's list ours."""
+        self._allocations.refresh()
         seen = await self._see()
         now = clock.unix()
         for allocation in self._allocations.held:

@@ -43,6 +43,38 @@ def test_allocations_outlive_the_agent(tmp_path: Path) -> None:
     assert _names(tmp_path) == {one.id, f"{one.id}.json"}
 
 
+def test_two_agents_share_them_during_an_upgrade(tmp_path: Path) -> None:
+    platform = Remembering()
+    old, new = Allocations(tmp_path, platform), Allocations(tmp_path, platform)
+
+    async def scene() -> None:
+        one = await old.make(["a"], 1)
+        other = await new.make(["b"], 1)
+        for book in (old, new):
+            await book.keep()
+            assert set(platform.known) == {one.id, other.id}, "neither ends what the other began"
+            book.refresh()
+            assert set(book.held) == {one, other}
+        await new.release(one, "its pod ended")
+        old.refresh()
+        assert old.held == (other,)
+
+    asyncio.run(scene())
+
+
+def test_half_of_an_allocation_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    now = [100]
+    book = Allocations(tmp_path, None, lambda: now[0])
+    one = asyncio.run(book.make(["a"], 1))
+    book.folder(one).rmdir()
+    other = Allocations(tmp_path, None, lambda: now[0])
+    assert other.held == ()
+    assert _names(tmp_path) == {f"{one.id}.json"}, "an agent may be about to make the folder"
+    now[0] += 61
+    other.refresh()
+    assert _names(tmp_path) == set()
+
+
 def test_blocks_that_are_given_again_end_the_older_allocation(tmp_path: Path) -> None:
     """A kubelet gives the blocks of ended pods again without a word, and only those."""
     platform = Remembering()
@@ -77,7 +109,7 @@ def test_a_platform_that_forgot_is_told_again(tmp_path: Path) -> None:
 
     async def scene() -> None:
         one = await book.make(["a"], 1)
-        platform.known = {"strange": 1}
+        platform.known = {"left": 1}
         await book.keep()
         assert platform.known == {one.id: 0}
         platform.known[one.id] = 5
