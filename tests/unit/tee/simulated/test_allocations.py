@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import socket
@@ -15,6 +16,7 @@ import pytest
 from kloister import clock
 from kloister.errors import Denied, KloisterError, Malformed, Unavailable
 from kloister.formats.protocol.allocations import SOCKET, Allocate, AllocationStatus, Attach
+from kloister.formats.protocol.frames import CONTROL_LIMIT
 from kloister.formats.wire import canonical_json
 from kloister.tee.device import Device
 from kloister.tee.simulated import framing
@@ -41,15 +43,20 @@ def folder(stage: Stage, tmp_path: Path) -> Path:
 
 
 class Container:
-    """The first process of a pid namespace; attaches, then does what it is told, one answer to each line."""
+    """The first process of a pid namespace; attaches, then does what it is told, one answer to each line.
 
-    def __init__(self, path: Path, manifest: bytes = b"manifest", *, sigstruct: bytes = bytes(1808)) -> None:
+    With `early` it only connects at first, and attaches when it is told to.
+    """
+
+    def __init__(
+        self, path: Path, manifest: bytes = b"manifest", *, sigstruct: bytes = bytes(1808), early: bool = False
+    ) -> None:
         reading, self._to = os.pipe()
         self._from, writing = os.pipe()
         self._starter = os.fork()
         if self._starter == 0:
             os.close(self._to)
-            _start(reading, writing, str(path), Attach(manifest, sigstruct, PAL))
+            _start(reading, writing, str(path), Attach(manifest, sigstruct, PAL), early=early)
         os.close(reading)
         os.close(writing)
         self.answers = os.fdopen(self._from, "rb")
@@ -65,12 +72,10 @@ class Container:
         self.answers.close()
 
     def _hear(self) -> Any:
-        import json
-
         return json.loads(self.answers.readline() or b"null")
 
 
-def _start(reading: int, writing: int, path: str, request: Attach) -> None:
+def _start(reading: int, writing: int, path: str, request: Attach, *, early: bool) -> None:
     for number in range(3, 256):  # the pipes of other containers end with them
         if number not in (reading, writing):
             with contextlib.suppress(OSError):
@@ -82,9 +87,20 @@ def _start(reading: int, writing: int, path: str, request: Attach) -> None:
         os.close(writing)
         os._exit(os.waitpid(pid, 0)[1] and 1)
     try:
+        if early:
+            _be_early(reading, writing, path, request)
         _be_container(reading, writing, path, request)
     finally:
         os._exit(1)
+
+
+def _be_early(reading: int, writing: int, path: str, request: Attach) -> None:
+    with Device.connect(path) as device:
+        os.write(writing, canonical_json({"connected": True}) + b"\n")
+        os.read(reading, 16)
+        message = device.exchange(request.build(), CONTROL_LIMIT)
+    os.write(writing, canonical_json({"code": message.get("error", {}).get("code", "")}) + b"\n")
+    os._exit(0)
 
 
 def _be_container(reading: int, writing: int, path: str, request: Attach) -> None:
@@ -111,8 +127,6 @@ def _be_container(reading: int, writing: int, path: str, request: Attach) -> Non
 
 
 def _in_child(action: Any, *, deeper: bool = False) -> Any:
-    import json
-
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -183,6 +197,17 @@ def test_two_containers_do_not_share_an_identity(stage: Stage, folder: Path, tmp
     assert third.ask("quote")["quote"] == first.ask("quote")["quote"]
     for container in (first, second, third):
         container.end()
+
+
+def test_who_connected_before_comes_too_late(folder: Path) -> None:
+    early = Container(folder / SOCKET, early=True)
+    assert early.first == {"connected": True}
+    container = Container(folder / SOCKET)
+    assert container.first["mrenclave"]
+    assert early.ask("attach") == {"code": "allocation-attached"}
+    assert container.ask("quote")["quote"]
+    for one in (early, container):
+        one.end()
 
 
 def test_an_enclave_larger_than_its_request_is_refused(stage: Stage, folder: Path, tmp_path: Path) -> None:
