@@ -78,3 +78,9 @@ def test_attestation_policies_are_timed(tmp_path: Path) -> None:
     rows = {name: values["median"] for name, values in result["rows"].items()}
     assert 0 < rows["default policy"] < rows["100 rules"] < rows["100 rules, traced"]
     assert set(result["aims"]) == {"default policy", "100 rules"}
+
+
+def test_the_webhook_is_timed(tmp_path: Path) -> None:
+    samples = _result(tmp_path, "webhook.py", "--calls", "40")["milliseconds"]
+    assert len(samples["1"]) == len(samples["8"]) == 40
+    assert 0 < samples["1"][0] < 1000

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from kloister import clock, entropy
+from kloister.kubernetes import logs
 from kloister.kubernetes.cluster import Cluster
 from kloister.kubernetes.controller.leader import Candidate
 from kloister.kubernetes.controller.loop import Controller
@@ -40,7 +39,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Run until SIGTERM. Raises `Misconfigured` `cluster-unknown`, `listen-address`, `port-in-use`."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    logs.configure()
     with bind_tcp(options.listen) as sock:
         asyncio.run(_run(options, Cluster(), sock))
 

@@ -7,12 +7,12 @@ import logging
 import os
 import socket
 import ssl
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kloister import clock
 from kloister.errors import KloisterError, Malformed
+from kloister.kubernetes import logs
 from kloister.kubernetes.cluster import Cluster
 from kloister.kubernetes.names import MIB
 from kloister.kubernetes.resources import ConfidentialNode
@@ -93,7 +93,7 @@ def settings_of(reports: Iterable[dict[str, object]], broker: str) -> Settings:
 
 def run(options: Options) -> None:
     """Serve until SIGTERM. Raises `Misconfigured` `cluster-unknown`, `listen-address`, `port-in-use`."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+    logs.configure()
     with bind_tcp(options.listen) as sock:
         asyncio.run(_serve(options, Cluster(), sock))
 
