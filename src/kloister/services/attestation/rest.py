@@ -332,10 +332,10 @@ def _normal(path: str) -> str:
 
 def _identifier(request: Request) -> str:
     given = request.header(b"x-ms-client-request-id") or ""
-    return given if given.isalnum() or _is_uuid(given) else entropy.identifier()
+    return given if _is_name(given) else entropy.draw(10).hex()
 
 
-def _is_uuid(text: str) -> bool:
+def _is_name(text: str) -> bool:
     return 0 < len(text) <= _MAX_REQUEST_ID and text.isascii() and text.replace("-", "").isalnum()
 
 
