@@ -89,6 +89,9 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "token-claims": Reason("The token's payload is not a JSON object.", _TOKEN),
     "token-claim": Reason("A claim of the token has a value that it cannot have.", _TOKEN),
     "token-time": Reason("A time in the token is no number of seconds since 1970.", _TOKEN),
+    "ear-field": Reason("A claim of an attestation result (EAR) is missing, or not as the draft has it.", _TOKEN),
+    "ear-status": Reason("A part of an attestation result says more than its trustworthiness vector.", BUG),
+    "ear-claims": Reason("An attestation result lacks a part, or its nonce has another size.", BUG),
     "token-unsecured": Reason("The token is not signed (alg none): anybody may have written it.", "Get a signed one."),
     "token-algorithm": Reason(
         "The token names an algorithm that is not accepted, or that its key does not sign by.",
