@@ -18,6 +18,7 @@ from kloister.formats.enclave.tree import UNLISTED, Difference, Entry, Kind, Tre
 from kloister.runtime.pod.mounts import Mount
 
 _OWN = (b"/proc", b"/sys", b"/dev")  # the container runtime's; what the image has there is hidden
+_MARK = b"/.dockerenv"  # an empty file that Docker adds
 _LISTED = 10  # differences that a refusal names
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -102,6 +103,8 @@ class _Walk:
         if stat.S_ISLNK(status.st_mode):
             target = os.readlink(self._root + path)
             return replace(entry, kind=Kind.SYMLINK, mode=expected.mode if expected else mode, target=target)
+        if path == _MARK and expected is None and stat.S_ISREG(status.st_mode) and not status.st_size:
+            return None
         if stat.S_ISREG(status.st_mode):
             return self._file(entry, status, expected)
         code, words = ("file-kind", _words(expected)) if expected else ("file-added", "")

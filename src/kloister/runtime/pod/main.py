@@ -51,6 +51,8 @@ def start(channel: Channel) -> NoReturn:
         KloisterError: why the application is not started.
     """
     require_plain(sys.argv[1:], os.environ)  # step 1
+    if not os.path.lexists(SOCKET_PATH):
+        raise _no_allocation()
     process.no_new_privileges()
     _leave_no_core()
     measured = Measured.read(_ROOT)
@@ -60,8 +62,6 @@ def start(channel: Channel) -> NoReturn:
     seen = mounts.read()
     mounts.require_known(seen, launch)  # step 2
     require_tree(measured.tree, seen)
-    if not os.path.lexists(SOCKET_PATH):
-        raise _no_allocation()
     device, _ = Device.attach(SOCKET_PATH, measured.attach)  # step 3
     with device:
         bundle = get_secrets(launch, _host(os.environ), device, channel)

@@ -103,6 +103,14 @@ def _add(root: Path) -> None:
     (root / "run/more").write_bytes(b"")
 
 
+def _mark(root: Path) -> None:
+    (root / ".dockerenv").touch()
+
+
+def _fill_the_mark(root: Path) -> None:
+    (root / ".dockerenv").write_bytes(b"x")
+
+
 def _add_in_own(root: Path) -> None:
     (root / "proc/1").write_bytes(b"")
 
@@ -135,6 +143,8 @@ def _replace(root: Path) -> None:
         (_copy, ""),
         (_relink, "link-changed"),
         (_add, "file-added"),
+        (_mark, ""),
+        (_fill_the_mark, "file-added"),
         (_add_in_own, ""),
         (_socket, "file-added"),
         (_pipe, "file-kind"),
