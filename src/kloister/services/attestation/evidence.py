@@ -37,7 +37,7 @@ Claims = dict[str, Any]
 
 
 class NeedsWaiting(Exception):
-    """The collateral is not at hand: ask again with `wait`."""
+    """It may take long: ask again with `wait`, where that harms nobody."""
 
 
 @dataclass(frozen=True, slots=True)

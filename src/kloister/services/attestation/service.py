@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +13,11 @@ from kloister import clock, entropy
 from kloister.errors import Denied, KloisterError
 from kloister.formats.protocol.maa import AttestRequest
 from kloister.services.attestation import policies
-from kloister.services.attestation.evidence import Judge, Judged, as_policy_claims
+from kloister.services.attestation.evidence import Judge, Judged, NeedsWaiting, as_policy_claims
 from kloister.services.attestation.instances import Instances, Snapshot
 from kloister.services.attestation.keys import KeyKeeper
 from kloister.services.attestation.kinds import Kind, member_of
-from kloister.services.attestation.metrics import Metrics
+from kloister.services.attestation.metrics import Metrics, Watch
 from kloister.services.attestation.nonces import MEMBER, Nonces
 from kloister.services.attestation.policies import ActivePolicy, Change
 from kloister.services.attestation.settings import InstanceSettings, Settings
@@ -28,6 +30,7 @@ from kloister.trust.policy.maa import configure, evaluate
 _TCB_IDENTIFIER = "x-ms-sgx-tcbidentifier"  # a property: which of Intel's evaluation numbers judges the platform
 _DEFAULT_IDENTIFIER = "azuredefault"
 JTI_SIZE = 32  # bytes
+_DRAFTS, _DRAFT_PATIENCE = 2, 1.0  # at a time; seconds to wait for a turn
 _PAGE = 500  # entries of the audit log in one answer
 Act = Callable[[AttestationTransaction, datetime], Change]
 
@@ -70,6 +73,7 @@ class AttestationService:
         self._parts = parts
         self._instances = Instances(parts.store, parts.keys, parts.unix)
         self._nonces = Nonces(parts.vault, parts.draw)
+        self._drafts = threading.BoundedSemaphore(_DRAFTS)
 
     def prepare(self) -> None:
         """Make what is missing: signing keys, and the first certificates of isolated instances."""
@@ -97,19 +101,37 @@ class AttestationService:
             instance: who is asked.
             kind: of evidence.
             body: the request.
-            wait: whether collateral that is not at hand is fetched.
+            wait: whether it may take long: fetch collateral, try a draft.
 
         Raises:
-            NeedsWaiting: it is not at hand, and `wait` is false.
+            NeedsWaiting: something must be waited for, and `wait` is false.
             KloisterError: the evidence, the policy or the request is refused; see `refusals`.
         """
-        parts, watch = self._parts, self._parts.metrics.watch()
+        watch = self._parts.metrics.watch()
         request = AttestRequest.parse(body, member_of(kind))
         watch.step("parse")
         snapshot = self._instances.of(instance)
-        active = snapshot.policies[kind] if request.draft is None else ActivePolicy.of_text(request.draft)
+        if request.draft is None:
+            return self._attest(instance, kind, request, snapshot, snapshot.policies[kind], watch, wait=wait)
+        if not wait:
+            raise NeedsWaiting  # a draft may be anybody's, and take long
+        with self._trying():
+            active = ActivePolicy.of_text(request.draft)
+            return self._attest(instance, kind, request, snapshot, active, watch, wait=wait)
+
+    def _attest(
+        self,
+        instance: InstanceSettings,
+        kind: Kind,
+        request: AttestRequest,
+        snapshot: Snapshot,
+        active: ActivePolicy,
+        watch: Watch,
+        *,
+        wait: bool,
+    ) -> str:
         watch.step("policy")
-        now = parts.now()
+        parts, now = self._parts, self._parts.now()
         judged = parts.judge.judge(
             kind,
             request,
@@ -129,6 +151,16 @@ class AttestationService:
         if parts.settings.audit_attestations:
             self._audit(instance, "attested", {"kind": str(kind), "jti": claims["jti"], "policy": active.hash})
         return token
+
+    @contextmanager
+    def _trying(self) -> Iterator[None]:
+        """A few drafts at a time: each may take as long as a thousand attestations."""
+        if not self._drafts.acquire(timeout=_DRAFT_PATIENCE):
+            raise Denied("rate-exceeded", "Too many draft policies are being tried.", "Wait a second.")
+        try:
+            yield
+        finally:
+            self._drafts.release()
 
     def nonce(self, instance: InstanceSettings) -> dict[str, Any]:
         """One for a client's runtime data."""

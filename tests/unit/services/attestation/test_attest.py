@@ -285,3 +285,16 @@ def test_audience_and_validity_are_the_operators(tmp_path: Path) -> None:
 
 def test_the_policy_permits_nothing_by_being_there(process: AttestationProcess) -> None:
     assert attest(process, sgx_quote(), draftPolicyForAttestation=PERMIT).status == 200
+
+
+def test_drafts_wait_for_their_turn(process: AttestationProcess) -> None:
+    drafts = process.service._drafts
+    taken = [drafts.acquire() for _ in range(2)]
+    try:
+        assert attest(process, sgx_quote()).status == 200
+        answer = attest(process, sgx_quote(), draftPolicyForAttestation=PERMIT)
+        assert (answer.status, answer.reason) == (429, "rate-exceeded")
+    finally:
+        for _ in taken:
+            drafts.release()
+    assert attest(process, sgx_quote(), draftPolicyForAttestation=PERMIT).status == 200
