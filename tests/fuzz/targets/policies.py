@@ -1,10 +1,14 @@
-"""Azure Attestation's policies: their text, and what the functions of their language are given."""
+"""Azure Attestation's policies: their text, and what the functions of their language are given; results as EAR."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 from kloister.errors import Denied, Malformed
+from kloister.formats.tokens.ear import Ear, EarAppraisal, Profile, TrustVector
+from kloister.formats.wire import load_json
 from kloister.trust.policy.maa import ATTESTATION_SERVICE, Claim, Policy, default_policy, evaluate, parse_policy
 from kloister.trust.policy.maa.printer import print_policy
 from tests.fuzz.target import Target
@@ -51,7 +55,25 @@ def targets() -> Iterator[Target]:
         refusals=(Malformed,),
     )
     yield Target(name="maa-evaluation", read=_evaluated, seeds=lambda: texts, refusals=(Malformed, Denied))
+    yield Target(
+        name="ear",
+        read=lambda data: Ear.parse_claims(_object(data)),
+        seeds=lambda: [json.dumps(one.build_claims()).encode() for one in _results()],
+        build=lambda ear: json.dumps(ear.build_claims()).encode(),
+    )
     yield Target(name="maa-query", read=_queried, seeds=lambda: list(_QUERIES), refusals=(Denied,))
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    value = load_json(data, "ear", 1 << 20)
+    return value if isinstance(value, dict) else {}
+
+
+def _results() -> Iterator[Ear]:
+    vector = TrustVector(instance_identity=2, executables=3, hardware=32)
+    part = EarAppraisal(vector=vector, status=vector.status, policies=("p",), more={"kloister-simulated": True})
+    for profile in Profile:
+        yield Ear(profile=profile, issued=1, expires=2, developer="d", build="b", parts={"sgx": part}, nonce="12345678")
 
 
 def _evaluated(data: bytes) -> Policy:
