@@ -84,6 +84,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "policy-token-certificate": Reason("A policy token's x5c holds no certificates.", _SIGNED_POLICY),
     "policy-token-key": Reason("The signer's key is neither RSA, P-256 nor P-384.", "Sign with another key."),
     "policy-token-signature": Reason("The signature of a policy token does not verify.", "Sign it again."),
+    "token-size": Reason("A token has more characters than are read.", _TOKEN),
     "token-syntax": Reason("This is no token: three parts of base64url with dots between them.", _TOKEN),
     "token-header": Reason("The token's header is no object with an alg, or asks for what is not known.", _TOKEN),
     "token-claims": Reason("The token's payload is not a JSON object.", _TOKEN),

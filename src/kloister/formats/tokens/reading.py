@@ -13,19 +13,22 @@ from enum import StrEnum
 from typing import Any
 
 from kloister.errors import Malformed
+from kloister.formats.tokens.ear import MAX_SUBMODS, Tier, TrustVector
 
 # What Kloister's own service adds to a token of either form
 SIMULATED = "kloister-simulated"  # true: the platform is a simulated one
 TCB_STATUS = "kloister-tcb-status"
 ADVISORIES = "kloister-advisories"  # a list of texts
 TCB_DATE = "kloister-tcb-date"  # ISO 8601
-EVALUATION_NUMBER = "kloister-evaluation-number"
+EVALUATION_NUMBER = "kloister-tcb-evaluation-number"
+COLLATERAL = "kloister-collateral"  # an object; `issued` is when its oldest document was, ISO 8601
 
 _HEX = re.compile(r"(?:[0-9a-f]{2})+")
 _MAX_ADVISORIES = 256
-_MAX_SUBMODS = 64
 _AZURE = ("x-ms-ver", "x-ms-attestation-type", "x-ms-policy-hash")
-_EAR = ("ear.verifier-id", "submods", "ear_verifier_id", "ear.status")
+_STATUS = ("ear.status", "ear_status")
+_VECTOR = ("ear.trustworthiness-vector", "ear_trustworthiness_vector")
+_EAR = ("ear.verifier-id", "submods", "ear_verifier_id", *_STATUS)
 _TEES = {"sgx": "sgx", "sevsnpvm": "snp", "tdxvm": "tdx"}
 _LAST_SECOND = 253402300799  # of the year 9999
 # claim in the token: claim of evidence, and its type
@@ -89,6 +92,7 @@ class Reading:
         tee: "sgx", "tdx" or "snp"; None where the token does not say one.
         claims: under the names of `Verified.claims`.
         status, advisories, date, evaluation_number: of the TCB, where the token says them.
+        issued: when the oldest document was by which that was judged.
         ear_status: of an EAR: the worst of its parts; None elsewhere.
         simulated: whether the platform is a simulated one.
     """
@@ -100,6 +104,7 @@ class Reading:
     advisories: tuple[str, ...] = ()
     date: datetime | None = None
     evaluation_number: int | None = None
+    issued: datetime | None = None
     ear_status: str | None = None
     simulated: bool = False
 
@@ -124,7 +129,8 @@ def read_claims(claims: Mapping[str, Any]) -> Reading:
         claims=dict(_known(said, _NAMES[tee])) if tee else {},
         status=_text(said, TCB_STATUS) or _text(said, "attester_tcb_status"),
         advisories=_advisories(said),
-        date=_date(said),
+        date=_date(said, TCB_DATE),
+        issued=_date(_object(said, COLLATERAL), "issued"),
         evaluation_number=_typed(said, EVALUATION_NUMBER, int),
         ear_status=_ear_status(parts[1:] or parts) if form is Form.EAR else None,
         simulated=any(part.get(SIMULATED) not in (None, False) for part in parts),
@@ -144,7 +150,7 @@ def instant_of(claims: Mapping[str, Any], name: str) -> datetime | None:
 def _submods(claims: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The parts of an EAR; one without has itself."""
     submods = claims.get("submods", {})
-    if not isinstance(submods, dict) or len(submods) > _MAX_SUBMODS:
+    if not isinstance(submods, dict) or len(submods) > MAX_SUBMODS:
         raise _unfit("submods")
     for each in submods.values():
         if not isinstance(each, dict):
@@ -152,19 +158,25 @@ def _submods(claims: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield each
 
 
-_TIERS = {0: "none", 2: "affirming", 32: "warning", 96: "contraindicated"}  # draft-ietf-rats-ear, section 3.1
-_WORST = ("contraindicated", "none", "warning", "affirming")
+_TIERS = {0: Tier.NONE, 2: Tier.AFFIRMING, 32: Tier.WARNING, 96: Tier.CONTRAINDICATED}  # draft-ietf-rats-ear, 3.1
+_WORST = (Tier.CONTRAINDICATED, Tier.NONE, Tier.WARNING, Tier.AFFIRMING)
 
 
 def _ear_status(parts: list[Mapping[str, Any]]) -> str:
-    """The worst of the parts; a status that is missing or not known is `none`: nobody vouches."""
-    found = []
+    """The worst of the parts and of their vectors; a status that is missing or not known is `none`: nobody vouches."""
+    found: set[Tier] = set()
     for part in parts:
-        status = part.get("ear.status")
-        if isinstance(status, int) and not isinstance(status, bool):
-            status = _TIERS.get(status)
-        found.append(status if status in _WORST else "none")
+        said = [part[name] for name in _STATUS if name in part]
+        found |= {_tier(status) for status in said} or {Tier.NONE}
+        vectors = [TrustVector.from_json(part[name]) for name in _VECTOR if name in part]
+        found |= {vector.status for vector in vectors if vector.as_json()}
     return next(each for each in _WORST if each in found)
+
+
+def _tier(status: Any) -> Tier:
+    if isinstance(status, int) and not isinstance(status, bool):
+        return _TIERS.get(status, Tier.NONE)
+    return next((each for each in Tier if each == status), Tier.NONE)
 
 
 def _known(claims: Mapping[str, Any], names: Mapping[str, tuple[str, type]]) -> Iterator[tuple[str, str | int | bool]]:
@@ -183,15 +195,20 @@ def _advisories(claims: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(set(value)))
 
 
-def _date(claims: Mapping[str, Any]) -> datetime | None:
-    text = _text(claims, TCB_DATE)
+def _object(claims: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value: Mapping[str, Any] = _typed(claims, name, dict) or {}
+    return value
+
+
+def _date(claims: Mapping[str, Any], name: str) -> datetime | None:
+    text = _text(claims, name)
     if text is None:
         return None
     try:
         date = datetime.fromisoformat(text)
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise _unfit(TCB_DATE) from None
+        raise _unfit(name) from None
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str | None:

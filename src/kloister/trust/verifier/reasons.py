@@ -125,6 +125,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     # the TPM of a confidential VM
     "vtpm-key": Reason("The VM's runtime data hold no attestation key of a TPM.", _FOREIGN),
     "vtpm-signature": Reason("The TPM's quote is not signed by the key of this VM's TPM.", _FOREIGN),
+    "vtpm-registers-size": Reason("A TPM has 24 registers of 32 bytes in its SHA-256 bank.", _FOREIGN),
     "vtpm-registers": Reason("The TPM's quote was made over other registers.", _FOREIGN),
     # tokens of attestation services
     "token-key-unknown": Reason("The token's key is not among its issuer's.", "Get the issuer's keys again."),

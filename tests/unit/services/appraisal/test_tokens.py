@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kloister.errors import KloisterError, Malformed, Unverified
-from kloister.formats.tokens import JwkSet, jwk_of, sign, unsecured
+from kloister.formats.tokens import JwkSet, jwk_of, maa, sign, unsecured
 from kloister.formats.tokens.reading import Form, read_claims
 from kloister.services.appraisal import OPERATOR_NAMED, Appraisal, TokenKeys, appraise
 from kloister.services.appraisal.issuer import METADATA, fetch_keys
@@ -24,9 +24,10 @@ from kloister.simulator.pcs import PcsAnswer
 from kloister.trust.policy.appraisal import AppraisalPolicy, parse_appraisal
 from kloister.trust.verifier.token import verify_token
 from tests.support import pcs
-from tests.support.evidence import code_of
-from tests.support.snp import rsa_key
+from tests.support.evidence import Forge, code_of
+from tests.support.snp import SnpForge, rsa_key
 from tests.support.tokens import KEYS
+from tests.support.trust_domains import TdForge
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 ISSUER = "https://one.attest.example"
@@ -181,12 +182,26 @@ def test_keys_in_the_header_count_for_nothing() -> None:
         (TDX, {"tcb": {"minimumDate": "2020-01-01"}}, "tcb-too-old"),
         (TDX | {"kloister-tcb-date": "2024-01-01"}, {"tcb": {"minimumDate": "2020-01-01"}}, "accepted"),
         (TDX, {"tcb": {"minimumEvaluationNumber": 1}}, "evaluation-number-too-low"),
-        (TDX | {"kloister-evaluation-number": 1}, {"tcb": {"minimumEvaluationNumber": 1}}, "accepted"),
+        (TDX | {"kloister-tcb-evaluation-number": 1}, {"tcb": {"minimumEvaluationNumber": 1}}, "accepted"),
         (TDX, {"collateral": {"maximumAge": 30}}, "collateral-too-old"),
+        (
+            TDX | {"kloister-collateral": {"issued": "2026-05-01T00:00:00Z"}},
+            {"collateral": {"maximumAge": 30}},
+            ("collateral-too-old"),
+        ),
+        (TDX | {"kloister-collateral": {"issued": "2026-06-01"}}, {"collateral": {"maximumAge": 30}}, "accepted"),
         (MAA | {"kloister-simulated": True}, {}, "simulated-not-allowed"),
         (MAA | {"kloister-simulated": True}, {"simulated": "allow"}, "accepted"),
         (EAR | {"submods": {"a": {"ear.status": 2}, "b": {"ear.status": 32}}}, {}, "ear-not-affirming"),
         (EAR | {"submods": {"a": {"ear.status": 2}, "b": {}}}, {}, "ear-not-affirming"),
+        (EAR | {"submods": {"a": {"ear_status": "affirming"}}}, {}, "accepted"),
+        (EAR | {"submods": {"a": {"ear_status": "affirming", "ear.status": "warning"}}}, {}, "ear-not-affirming"),
+        (EAR | {"submods": {"a": {"ear.status": 2, "ear.trustworthiness-vector": {"hardware": 2}}}}, {}, "accepted"),
+        (
+            EAR | {"submods": {"a": {"ear.status": 2, "ear.trustworthiness-vector": {"hardware": 97}}}},
+            {},
+            ("ear-not-affirming"),
+        ),
         (EAR | {"submods": {"a": {"ear.status": 2, "kloister-simulated": True}}}, {}, "simulated-not-allowed"),
         (EAR | {"submods": {}}, {}, "ear-not-affirming"),
         (EAR | {"submods": {}, "ear.status": "affirming"}, {}, "accepted"),
@@ -198,6 +213,22 @@ def test_the_policy_judges_what_it_says(claims: dict[str, Any], policy: dict[str
     assert (found.reason.code if found.reason else "accepted") == code
     assert found.genuine
     assert judged(token(claims), policy=None).accepted
+
+
+def test_what_our_own_service_claims_is_read_as_the_evidence_says_it() -> None:
+    forge, snp = Forge(), SnpForge()
+    sgx = forge.verify()
+    domain = TdForge().verify()
+    guest = snp.verify()
+    for kind, ours, claims in (
+        ("sgx", sgx.claims, maa.sgx_claims(sgx.report)),
+        ("tdxvm", domain.claims, maa.tdx_claims(domain.report, "UpToDate")),
+        ("sevsnpvm", guest.claims, maa.snp_claims(guest.report, guest.product)),
+    ):
+        found = read_claims({"x-ms-attestation-type": kind, **claims})
+        assert len(found.claims) > 5
+        assert found.claims.items() <= ours.items()
+        assert "debug" in found.claims
 
 
 def test_what_names_a_machine_is_hidden_in_a_tokens_claims_too() -> None:

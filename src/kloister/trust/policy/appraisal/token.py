@@ -68,9 +68,10 @@ def _tcb(reading: Reading, policy: AppraisalPolicy, at: datetime) -> Iterator[Co
     if least is not None and (number is None or number < least):
         seen = _UNSAID if number is None else str(number)
         yield Condition("evaluation-number-too-low", "tcb.minimumEvaluationNumber", f"{least} or more", seen, _ASK)
-    if policy.maximum_age is not None:
-        expected = f"at most {policy.maximum_age.days} days old"
-        yield Condition("collateral-too-old", "collateral.maximumAge", expected, _UNSAID, _ASK)
+    age = policy.maximum_age
+    if age is not None and (reading.issued is None or at - reading.issued > age):
+        seen = _UNSAID if reading.issued is None else f"issued {reading.issued:%Y-%m-%d}"
+        yield Condition("collateral-too-old", "collateral.maximumAge", f"at most {age.days} days old", seen, _ASK)
 
 
 def _status(reading: Reading, text: str, policy: AppraisalPolicy, at: datetime) -> Iterator[Condition]:
