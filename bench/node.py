@@ -56,7 +56,18 @@ def measure(folder: Path, size: str, arguments: argparse.Namespace) -> dict[str,
     control = state / "platform" / "control.sock"
     with kubelet, served("platform", "--state", state), waited(control):
         began = time.monotonic()
-        options = ("--simulate", size, "--platform", control, "--run", folder / "run", "--listen", "127.0.0.1:0")
+        options = (
+            "--simulate",
+            size,
+            "--platform",
+            control,
+            "--run",
+            folder / "run",
+            "--listen",
+            "127.0.0.1:0",
+            "--root",
+            folder,
+        )
         with served("node", *options, "--kubelet", folder / "kubelet") as pid:
             kubelet.wait(lambda: full(kubelet), 60)
             found: dict[str, Any] = {"started": (time.monotonic() - began) * 1000}

@@ -18,6 +18,7 @@ from kloister.errors import Denied, Misconfigured, Unavailable
 from kloister.kubernetes import logs
 from kloister.kubernetes.node.agent import NO_QUOTES, Agent, Parts
 from kloister.kubernetes.node.allocations.book import Allocations
+from kloister.kubernetes.node.allocations.cgroups import Cgroups
 from kloister.kubernetes.node.allocations.watching import Watch
 from kloister.kubernetes.node.detection import NodeFacts, detect, simulated
 from kloister.kubernetes.node.epc import parse_sizes
@@ -114,10 +115,12 @@ def _make(folder: Path, mode: int) -> None:
 
 async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.socket) -> None:
     platform = SimulatedPlatform(options.platform, options.run) if options.platform else None
-    allocations = Allocations(options.run / "allocations", platform) if facts.simulated else None
-    watch = Watch(options.kubelet, allocations) if allocations is not None else None
+    allocations = Allocations(options.run / "allocations", platform)
+    watch = Watch(options.kubelet, allocations, Cgroups(options.root))
     settings = Settings(options.kubelet, quotes, options.places)
-    plugin = DevicePlugin(settings, facts, allocations, partial(_healthy, options.root, facts, watch))
+    plugin = DevicePlugin(
+        settings, facts, allocations, partial(_healthy, Path("/") if facts.simulated else options.root, facts, watch)
+    )
     registry = CollectorRegistry()
     server = _quotes(options, facts, quotes, registry)
     async with _reporting(options.node) as reporter:
@@ -166,10 +169,10 @@ async def _reporting(name: str) -> AsyncIterator[Reporter | None]:
         await cluster.close()
 
 
-def _healthy(root: Path, facts: NodeFacts, watch: Watch | None) -> bool:
+def _healthy(root: Path, facts: NodeFacts, watch: Watch) -> bool:
     """Whether the device nodes are there, and the platform that builds the enclaves of a simulated one answers."""
     present = all((root / device.host.lstrip("/")).exists() for device in facts.devices)
-    return present and not (watch is not None and isinstance(watch.platform_error, Unavailable))
+    return present and not isinstance(watch.platform_error, Unavailable)
 
 
 class SimulatedPlatform:

@@ -47,7 +47,17 @@ class Agent:
             "--kubelet",
             self._folder / "kubelet",
         ]
-        command += ["--run", self.run, "--listen", self._address, "--simulate", "256Gi,256Gi", *more]
+        command += [
+            "--run",
+            self.run,
+            "--listen",
+            self._address,
+            "--root",
+            self._folder,
+            "--simulate",
+            "256Gi,256Gi",
+            *more,
+        ]
         with self.log.open("ab") as log, subprocess.Popen(command, stderr=log) as process:
             try:
                 yield process

@@ -35,7 +35,7 @@ class Parts:
         facts: what the node has.
         plugin: the device plugin.
         registry: figures of all parts.
-        allocations: what containers hold; None on a node with real SGX.
+        allocations: what containers hold.
         watch: looks after them.
         quotes: serves quotes until cancelled; None where nobody makes any.
         readiness: whether a quote can be had now.
@@ -46,8 +46,8 @@ class Parts:
     facts: NodeFacts
     plugin: DevicePlugin
     registry: CollectorRegistry
-    allocations: Allocations | None = None
-    watch: Watch | None = None
+    allocations: Allocations
+    watch: Watch
     quotes: Callable[[], Awaitable[None]] | None = None
     readiness: Callable[[], Readiness] = lambda: NO_QUOTES
     name: str = ""
@@ -97,8 +97,7 @@ class Agent:
         parts = self._parts
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(parts.plugin.run())
-            if parts.watch is not None:
-                tasks.create_task(parts.watch.run())
+            tasks.create_task(parts.watch.run())
             if parts.quotes is not None:
                 tasks.create_task(_awaited(parts.quotes))
             if parts.reporter is not None:
@@ -133,7 +132,7 @@ class Agent:
             if not offer.registered and offer.resource.name not in self._parts.plugin.adopted
         ]
         lines = [f"the kubelet does not have {name}" for name in missing]
-        error = self._parts.watch.platform_error if self._parts.watch else None
+        error = self._parts.watch.platform_error
         if error is not None:
             lines.append(f"{error.text} [{error.code}]")
         state = self._parts.readiness()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
@@ -13,25 +14,24 @@ from kloister.kubernetes.node.allocations.book import Allocations
 from kloister.kubernetes.node.allocations.watching import Watch
 from kloister.kubernetes.node.detection import NodeFacts
 from kloister.kubernetes.node.interface import Page
+from kloister.kubernetes.node.kubelet.pod_resources import Holder
 from kloister.kubernetes.node.plugin.service import DevicePlugin
 
 _POD = ("namespace", "pod", "container")
+_UNKNOWN = Holder("", "", "")  # of a container that the kubelet has not listed yet
 
 
 class NodeCollector(Collector):
     """Reads the agent's parts when it is asked."""
 
-    def __init__(
-        self, facts: NodeFacts, plugin: DevicePlugin, allocations: Allocations | None, watch: Watch | None
-    ) -> None:
+    def __init__(self, facts: NodeFacts, plugin: DevicePlugin, allocations: Allocations, watch: Watch) -> None:
         self._facts, self._plugin, self._allocations, self._watch = facts, plugin, allocations, watch
 
     def collect(self) -> Iterator[Metric]:
         """The figures of now."""
         yield from self._node()
         yield from self._registrations()
-        if self._allocations is not None and self._watch is not None:
-            yield from self._allocated(self._allocations, self._watch)
+        yield from self._allocated(self._allocations, self._watch)
 
     def _node(self) -> Iterator[Metric]:
         total = GaugeMetricFamily("kloister_epc_bytes", "EPC of the node", labels=["node", "kind"])
@@ -53,21 +53,25 @@ class NodeCollector(Collector):
 
     def _allocated(self, allocations: Allocations, watch: Watch) -> Iterator[Metric]:
         given = GaugeMetricFamily("kloister_epc_allocated_bytes", "EPC that a container was given", labels=_POD)
-        used = GaugeMetricFamily("kloister_epc_used_bytes", "EPC that its enclaves have", labels=_POD)
-        excess = GaugeMetricFamily(
-            "kloister_epc_excess_bytes", "EPC that they have beyond what it was given", labels=_POD
-        )
-        sums: dict[tuple[str, str, str], tuple[int, int]] = {}
+        used = GaugeMetricFamily("kloister_epc_used_bytes", "EPC that a pod's enclaves have", labels=_POD[:2])
+        excess = GaugeMetricFamily("kloister_epc_excess_bytes", "EPC beyond what its pod was given", labels=_POD[:2])
+        sizes: Counter[tuple[str, str, str]] = Counter()
+        balance: Counter[tuple[str, str]] = Counter()
+        uses: Counter[tuple[str, str]] = Counter()
         for one in allocations.held:
-            holder = watch.holders.get(one.id)
-            key = (holder.namespace, holder.pod, holder.container) if holder else ("", "", "")
-            before = sums.get(key, (0, 0))
-            sums[key] = before[0] + one.size, before[1] + allocations.used.get(one.id, 0)
-        for key, (size, use) in sums.items():
+            holder = watch.holders.get(one.id, _UNKNOWN)
+            pod, use = (holder.namespace, holder.pod), (watch.used or {}).get(one.id, 0)
+            sizes[*pod, holder.container] += one.size
+            balance[pod] += use - one.size
+            uses[pod] += use
+        for key, size in sizes.items():
             given.add_metric(key, size)
-            used.add_metric(key, use)
-            excess.add_metric(key, max(0, use - size))
-        yield from (given, used, excess)
+        for pod in uses if watch.used is not None else ():
+            used.add_metric(pod, uses[pod])
+            excess.add_metric(pod, max(0, balance[pod]))
+        known = GaugeMetricFamily("kloister_epc_used_known", "1: somebody tells how much EPC pods use")
+        known.add_metric([], float(watch.used is not None))
+        yield from (given, used, excess, known)
 
 
 def page(registry: CollectorRegistry) -> Page:

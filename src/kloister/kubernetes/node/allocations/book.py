@@ -49,8 +49,8 @@ class Allocations:
 
     def __init__(self, directory: Path, platform: Platform | None, now: Callable[[], int] = clock.unix) -> None:
         self.directory = directory
-        self.used: Mapping[str, int] = {}
-        """Bytes of EPC in use by id, as the platform said last; empty where nobody tells."""
+        self.used: dict[str, int] | None = None
+        """Bytes of EPC in use by id, as the platform said last; None where none does."""
         self._platform = platform
         self._now = now
         self._held: dict[str, Allocation] = {}

@@ -50,7 +50,7 @@ class DevicePlugin:
     Args:
         settings: see there.
         facts: what the node has.
-        allocations: where blocks become allocations; None where the node's SGX is real, without a platform of ours.
+        allocations: where blocks become allocations.
         healthy: whether the devices work, asked at each tick.
     """
 
@@ -58,7 +58,7 @@ class DevicePlugin:
         self,
         settings: Settings,
         facts: NodeFacts,
-        allocations: Allocations | None,
+        allocations: Allocations,
         healthy: Callable[[], bool],
     ) -> None:
         self.adopted: frozenset[str] = frozenset()
@@ -129,7 +129,5 @@ class DevicePlugin:
     async def _allocate(self, resource: str, ids: Sequence[str]) -> api.ContainerAllocateResponse:
         if resource != EPC_BLOCK:
             return self._answers.device(resource)
-        if self._allocations is None:
-            return self._answers.blocks(None)
         allocation = await self._allocations.make(ids, len(ids) * self._facts.block_bytes)
-        return self._answers.blocks(self._allocations.folder(allocation))
+        return self._answers.blocks(self._allocations.folder(allocation) if self._facts.simulated else None)

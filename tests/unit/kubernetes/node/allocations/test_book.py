@@ -149,4 +149,4 @@ def test_without_a_platform_only_the_folders_are_kept(tmp_path: Path) -> None:
     one = asyncio.run(book.make(["a"], 1))
     asyncio.run(book.keep())
     assert book.folder(one).is_dir()
-    assert book.used == {}
+    assert book.used is None

@@ -9,6 +9,7 @@ import pytest
 
 from kloister.kubernetes.names import EPC_BLOCK
 from kloister.kubernetes.node.allocations.book import Allocations
+from kloister.kubernetes.node.allocations.cgroups import Cgroups
 from kloister.kubernetes.node.allocations.record import Allocation
 from kloister.kubernetes.node.allocations.watching import NEW, Watch
 from kloister.kubernetes.node.kubelet.pod_resources import SOCKET, Holder
@@ -25,7 +26,7 @@ class Node:
         self.folder = folder
         self.platform = Remembering()
         self.book = Allocations(folder / "allocations", self.platform, lambda: 0)
-        self.watch = Watch(folder, self.book)
+        self.watch = Watch(folder, self.book, Cgroups(folder))
         self.pods: list[Pod] = []
         (folder / "device-plugins").mkdir()
         self.a, self.b = self._make("a"), self._make("b")

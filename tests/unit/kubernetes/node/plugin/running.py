@@ -27,9 +27,10 @@ class Running:
     """The plugin of one agent; `healthy` may be changed while it runs."""
 
     def __init__(self, kubelet: Path, facts: NodeFacts, allocations: Allocations | None = None) -> None:
+        held = allocations or Allocations(kubelet / "allocations", None)
         self.healthy = True
         settings = Settings(kubelet, Path("/run/quotes"), places=3)
-        self.plugin = DevicePlugin(settings, facts, allocations, lambda: self.healthy)
+        self.plugin = DevicePlugin(settings, facts, held, lambda: self.healthy)
         self._ended = threading.Event()
         self._future: Future[None] | None = None
 

@@ -159,7 +159,7 @@ def test_an_upgrade_beside_the_old_instance(folder: Path) -> None:
                 kubelet.wait(lambda: len(kubelet.registrations) > 6, 0.5)
         kubelet.wait(lambda: len(kubelet.registrations) == 9 and _full(kubelet))
         old.stop()
-        assert not any(kubelet.allocatable(one) for one in OURS)
+        kubelet.wait(lambda: not any(kubelet.allocatable(one) for one in OURS))
 
 
 def test_sockets_of_a_killed_instance_are_removed(folder: Path) -> None:
