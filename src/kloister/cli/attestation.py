@@ -28,6 +28,7 @@ def attestation(
     root_key: Annotated[File, _option("The key that encrypts signing keys; made at first start.")] = None,
     tls_certificate: Annotated[File, _option("PEM; without it the service makes an authority of its own.")] = None,
     tls_key: Annotated[File, _option("PEM.")] = None,
+    tee_socket: Annotated[File, _option("Of the enclave it runs in: /dev/attestation/socket.")] = None,
     auth_oidc_issuer: Annotated[Text, _option("Whose tokens administer.")] = None,
     auth_oidc_audience: Annotated[Text, _option("For whom these tokens must be.")] = None,
     auth_oidc_ca: Annotated[File, _option("CA of the issuer's server [default: the machine's].")] = None,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -27,7 +28,7 @@ from kloister.formats.pki.unreadable import UNREADABLE
 from kloister.serve import workers
 from kloister.serve.collateral import open_source
 from kloister.services.appraisal.inputs import parse_any_root
-from kloister.services.attestation import openapi
+from kloister.services.attestation import home, openapi
 from kloister.services.attestation.auth import Authenticator, FixedBearers, NoBearers, OidcBearers
 from kloister.services.attestation.board import Board
 from kloister.services.attestation.collateral import (
@@ -52,6 +53,7 @@ from kloister.services.broker.vault import ROOT_SIZE, Vault
 from kloister.services.collateral.settings import Settings as CollateralSettings
 from kloister.services.collateral.transport import Endpoint, HttpTransport, Request
 from kloister.services.storage.attestation import AttestationStore
+from kloister.tee.device import Device
 from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Root
 
 T = TypeVar("T")
@@ -74,7 +76,8 @@ def run(settings: Settings) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     sockets = workers.bind(settings.listen, settings.workers)
-    root = root_key(settings)
+    tee = None if settings.tee_socket is None else Processor(str(settings.tee_socket))
+    root = root_key(settings, tee)
     certificate, key = tls_files(settings)
     tls_context(certificate, key)  # said here, not by each worker
     _announce(settings)
@@ -84,19 +87,26 @@ def run(settings: Settings) -> None:
         def work(sock: socket.socket, number: int) -> None:
             board = Board(Path(shared), number) if settings.workers > 1 else None
             with ExitStack() as opened, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                process = AttestationProcess(settings, Vault(root, entropy.draw), opened, board)
+                process = AttestationProcess(settings, Vault(root, entropy.draw), opened, board, tee)
                 runner.run(process.serve(sock, tls_context(certificate, key)))
 
         if settings.workers > 1:
             with ExitStack() as opened:  # keys are made once, before workers ask for them
-                AttestationProcess(settings, Vault(root, entropy.draw), opened)
+                AttestationProcess(settings, Vault(root, entropy.draw), opened, None, tee)
         workers.run(sockets, work)
 
 
 class AttestationProcess:
     """One process of the service; what it opens is closed with `opened`."""
 
-    def __init__(self, settings: Settings, vault: Vault, opened: ExitStack, board: Board | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        vault: Vault,
+        opened: ExitStack,
+        board: Board | None = None,
+        tee: home.Tee | None = None,
+    ) -> None:
         self._settings = settings
         self._metrics = Metrics(clock.monotonic, board)
         store = AttestationStore(settings.database)
@@ -110,7 +120,13 @@ class AttestationProcess:
             collateral=self._collateral,
             at=settings.appraisal_dangerous_at,
         )
-        keeper = KeyKeeper(vault, settings.tokens_algorithm, settings.keys_rotation, settings.tokens_validity)
+        keeper = KeyKeeper(
+            vault,
+            settings.tokens_algorithm,
+            settings.keys_rotation,
+            settings.tokens_validity,
+            None if tee is None else partial(home.evidence, tee),
+        )
         self.service = AttestationService(
             Parts(
                 settings=settings,
@@ -158,6 +174,33 @@ class AttestationProcess:
         return self._settings.appraisal_dangerous_at or clock.now()
 
 
+class Processor:
+    """The processor of the enclave that the service runs in, over a new connection each time: workers share none."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def quote(self, report_data: bytes) -> bytes:
+        """A quote over 64 bytes."""
+        with Device.connect(self._path) as device:
+            return device.quote(report_data)
+
+    def report(self, target_info: bytes, report_data: bytes) -> bytes:
+        """A report of 432 bytes."""
+        with Device.connect(self._path) as device:
+            return device.report(target_info, report_data)
+
+    def target_info(self) -> bytes:
+        """The enclave's own, 512 bytes."""
+        with Device.connect(self._path) as device:
+            return device.target_info()
+
+    def key(self, request: bytes) -> bytes:
+        """The key (16 bytes) for a KEYREQUEST."""
+        with Device.connect(self._path) as device:
+            return device.key(request)
+
+
 async def _again(seconds: float, look: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(seconds)
@@ -167,8 +210,8 @@ async def _again(seconds: float, look: Callable[[], None]) -> None:
             LOG.warning("maintenance failed: %s", error)
 
 
-def root_key(settings: Settings) -> bytes:
-    """The key that encrypts signing keys, 32 bytes; made where there is no file yet.
+def root_key(settings: Settings, tee: home.Tee | None = None) -> bytes:
+    """The key that encrypts signing keys, 32 bytes; made where there is no file yet. In a TEE the file is sealed.
 
     Raises:
         Misconfigured: `root-key-damaged`, `key-exposed`, `root-key-missing`.
@@ -177,8 +220,9 @@ def root_key(settings: Settings) -> bytes:
     try:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            files.replace(path, entropy.draw(ROOT_SIZE))
-        key = keys.read_private(path)
+            made = entropy.draw(ROOT_SIZE)
+            files.replace(path, made if tee is None else home.seal(tee, made, entropy.draw))
+        key = keys.read_private(path) if tee is None else home.unseal(tee, keys.read_private(path))
     except OSError as error:
         raise Misconfigured("root-key-missing", f"{path}: {error.strerror}.", "Name another by root_key.") from None
     if len(key) != ROOT_SIZE:

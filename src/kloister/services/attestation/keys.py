@@ -30,6 +30,7 @@ from kloister.errors import KloisterError, Misconfigured
 from kloister.formats.tokens import Algorithm, jwk_of
 from kloister.formats.tokens.jose import PrivateKey, algorithm_of
 from kloister.formats.wire import b64url, canonical_json
+from kloister.services.attestation.home import EVIDENCE_OID
 from kloister.services.broker.vault import Vault
 from kloister.services.storage.attestation import AttestationTransaction
 from kloister.services.storage.attestation_records import SigningKeyRecord
@@ -92,9 +93,18 @@ class KeyKeeper:
         algorithm: of keys that are made from now on.
         rotation: seconds that a key signs.
         validity: seconds that a token is valid at most.
+        evidence: what shows, for the digest of a new key, in which TEE it was made; None outside of one.
     """
 
-    def __init__(self, vault: Vault, algorithm: Algorithm, rotation: int, validity: int) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        algorithm: Algorithm,
+        rotation: int,
+        validity: int,
+        evidence: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        self._evidence = evidence
         self._vault = vault
         self._algorithm = algorithm
         self._rotation = rotation
@@ -144,7 +154,9 @@ class KeyKeeper:
 
     def _make(self, instance: str, begins: int, now: int, draw: Callable[[int], bytes]) -> SigningKeyRecord:
         key = _new_key(self._algorithm)
-        kid = kid_of(key.public_key())
+        kid, evidence = kid_of(key.public_key()), None
+        if self._evidence is not None:
+            evidence = self._evidence(key_digest(key.public_key()))
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         wrapped, ciphertext = self._vault.lock(pem, (instance, kid))
         ends = begins + self._rotation
@@ -154,7 +166,7 @@ class KeyKeeper:
             algorithm=str(self._algorithm),
             wrapped=wrapped,
             ciphertext=ciphertext,
-            certificate=_certificate(instance, key, now, draw(16)),
+            certificate=_certificate(instance, key, now, draw(16), evidence),
             begins=begins,
             ends=ends,
             forgotten=ends + self._validity,
@@ -191,7 +203,7 @@ def _new_key(algorithm: Algorithm) -> PrivateKey:
     return ec.generate_private_key(ec.SECP256R1() if algorithm is Algorithm.ES256 else ec.SECP384R1())
 
 
-def _certificate(instance: str, key: PrivateKey, now: int, serial: bytes) -> bytes:
+def _certificate(instance: str, key: PrivateKey, now: int, serial: bytes, evidence: bytes | None) -> bytes:
     """Self-signed, with the base URL as its name; nobody is asked to trust it but by where it was fetched."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, instance[:_MAX_NAME])])
     start = datetime.fromtimestamp(now - _SKEW, UTC)
@@ -204,6 +216,9 @@ def _certificate(instance: str, key: PrivateKey, now: int, serial: bytes) -> byt
         not_valid_after=start + _CERTIFICATE_LIFE,
     )
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    if evidence is not None:
+        oid = x509.ObjectIdentifier(EVIDENCE_OID)
+        builder = builder.add_extension(x509.UnrecognizedExtension(oid, evidence), critical=False)
     p384 = isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size > 256  # noqa: PLR2004  bits of P-256
     return builder.sign(key, SHA384() if p384 else SHA256()).public_bytes(Encoding.DER)
 

@@ -34,6 +34,7 @@ KEYS: Mapping[str, tuple[str, Any]] = {
     "tls.key": ("path", None),
     "database": ("text", "sqlite:///attestation.db"),
     "root_key": ("path", "root.key"),
+    "tee.socket": ("path", None),
     "auth.oidc_issuer": ("text", None),
     "auth.oidc_audience": ("text", None),
     "auth.oidc_ca": ("path", None),
@@ -113,6 +114,7 @@ class Settings:
     tls_key: Path | None
     database: str
     root_key: Path
+    tee_socket: Path | None  # of the enclave that the service runs in: seals the root key, vouches for signing keys
     auth_oidc_issuer: str | None
     auth_oidc_audience: str | None
     auth_oidc_ca: Path | None  # None: the machine's roots
