@@ -13,6 +13,8 @@ from tests.cluster.bed.machine import Machine
 from tests.cluster.bed.needs import unmet
 from tests.cluster.bed.processes import BedError, say
 
+_TESTS = "tests/cluster"
+
 
 def main() -> int:
     """Run one verb; returns the exit code."""
@@ -71,7 +73,8 @@ def _test(place: Layout, arguments: list[str]) -> int:
         started = not bed.is_up(place)
         bed.up(place)
     try:
-        command = [sys.executable, "-m", "pytest", "tests/cluster", *arguments]
+        named = [] if any(word.startswith(_TESTS) for word in arguments) else [_TESTS]
+        command = [sys.executable, "-m", "pytest", *named, *arguments]
         return subprocess.run(command, check=False, env=os.environ | {SETTING: str(place.state)}).returncode
     finally:
         if started:

@@ -34,18 +34,18 @@ _TAGS = "providerless dockerless"
 _GO = Path("/usr/lib/go-1.19/bin/go")
 _REFLECT2 = Path("/usr/share/gocode/src/github.com/modern-go/reflect2")
 _HOME = "k8s.io/kubernetes"
-_LINKED = f"{_HOME}/vendor/k8s.io/component-base/version"
+_LINKED = (f"{_HOME}/vendor/k8s.io/component-base/version", f"{_HOME}/vendor/k8s.io/client-go/pkg/version")
 _STAMPS = {"gitVersion": VERSION, "gitMajor": "1", "gitMinor": "20", "gitTreeState": "clean", "gitCommit": "debian"}
-_LDFLAGS = " ".join(["-s -w", *(f"-X {_LINKED}.{name}={value}" for name, value in _STAMPS.items())])
+_LDFLAGS = " ".join(["-s -w", *(f"-X {it}.{name}={value}" for it in _LINKED for name, value in _STAMPS.items())])
 _STAGED = (
     "api", "apimachinery", "apiserver", "client-go", "component-base", "kube-aggregator", "apiextensions-apiserver",
     "metrics", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "cloud-provider",
     "controller-manager",
 )  # fmt: skip
 _NOT_SERVED = ("_examples", "testdata", "code-generator", "sample-")
-_EMPTY = Path("vendor/github.com/go-openapi/validate/type.go")
+_VALIDATORS = ("vendor/k8s.io/kube-openapi/pkg/validation/validate", "vendor/github.com/go-openapi/validate")
 _EMPTY_IS_NULL = " || reflect.DeepEqual(reflect.Zero(reflect.TypeOf(data)), reflect.ValueOf(data))"
-_REVISION = 2  # raised when the steps below change what is built
+_REVISION = 3  # raised when the steps below change what is built
 
 
 def programs() -> Path:
@@ -110,9 +110,11 @@ def _tree(scratch: Path) -> Path:
     vendored = tree / "vendor/github.com/modern-go/reflect2"
     shutil.rmtree(vendored)
     shutil.copytree(_REFLECT2, vendored)
-    before = (tree / _EMPTY).read_text()
-    assert before.count(_EMPTY_IS_NULL) == 1, _EMPTY
-    (tree / _EMPTY).write_text(before.replace(_EMPTY_IS_NULL, ""))
+    for name in _VALIDATORS:
+        file = tree / name / "type.go"
+        before = file.read_text()
+        assert before.count(_EMPTY_IS_NULL) == 1, file
+        file.write_text(before.replace(_EMPTY_IS_NULL, ""))
     return tree
 
 
