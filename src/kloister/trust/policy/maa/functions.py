@@ -82,7 +82,7 @@ def _query(arguments: tuple[Value, ...], meter: Meter) -> list[Value]:
 
 def _claim_values(arguments: tuple[Value, ...], meter: Meter) -> list[Value]:
     text = _text(arguments[0], Function.JSON_TO_CLAIM_VALUE).strip(" \t\r\n")
-    if text[:1] not in _OPENING and text not in ("true", "false", "null"):
+    if text and text[0] not in _OPENING and text not in ("true", "false", "null"):
         return [_bounded(text, meter)]  # the value of a string whose quotes were taken off
     found = _json(text, meter)
     return [_primitive(one) for one in (found if isinstance(found, list) else [found]) if one is not None]

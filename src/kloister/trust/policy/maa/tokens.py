@@ -49,6 +49,7 @@ _TOKEN = re.compile(
       |(?P<symbol>=>|==|!=|<=|>=|&&|[][{}(),;:.=!<>])""",
     re.VERBOSE,
 )
+_KINDS = {str(kind): kind for kind in Kind}
 _HINTS = {
     **dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019'", 'Write strings in straight double quotes: "...".'),
     '"': 'A string ends with " and knows two escapes: \\" and \\\\.',
@@ -74,12 +75,13 @@ def tokenize(text: str) -> list[Token]:
     tokens: list[Token] = []
     at, line, line_start = 0, 1, 0
     while at < len(text):
-        found, place = _TOKEN.match(text, at), Place(line, at - line_start + 1)
+        found, column = _TOKEN.match(text, at), at - line_start + 1
         if found is None:
-            raise MaaSyntaxError(place, text[at], f"token recognition error at: '{text[at]}'", _HINTS.get(text[at], ""))
-        kind, word, at = Kind(found.lastgroup or ""), found[0], found.end()
+            failure = f"token recognition error at: '{text[at]}'"
+            raise MaaSyntaxError(Place(line, column), text[at], failure, _HINTS.get(text[at], ""))
+        kind, word, at = _KINDS[found.lastgroup or ""], found[0], found.end()
         if kind is not Kind.SPACE:
-            tokens.append(Token(kind, word, place))
+            tokens.append(Token(kind, word, Place(line, column)))
         if "\n" in word:
             line += word.count("\n")
             line_start = found.start() + word.rindex("\n") + 1
