@@ -84,3 +84,13 @@ def test_the_webhook_is_timed(tmp_path: Path) -> None:
     samples = _result(tmp_path, "webhook.py", "--calls", "40")["milliseconds"]
     assert len(samples["1"]) == len(samples["8"]) == 40
     assert 0 < samples["1"][0] < 1000
+
+
+def test_the_node_agent_is_asked_as_a_kubelet_asks(tmp_path: Path) -> None:
+    result = _result(tmp_path, "node.py", "--calls", "3", "--seconds", "0.1")
+    assert len(result["nodes"]) == 2
+    for found in result["nodes"].values():
+        assert 0 < found["listed"] < found["started"]
+        assert found["restarted"] > 0
+        assert len(found["Allocate"]) == len(found["GetPreferredAllocation"]) == 3
+        assert 20 < found["resident"] < 200

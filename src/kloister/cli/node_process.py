@@ -12,7 +12,7 @@ from typing import NoReturn
 from kloister.cli.words import told
 from kloister.serve.node import Options, run
 
-_PATHS = ("kubelet", "run", "quotes", "platform", "aesm", "root")
+_PATHS = ("kubelet", "run", "quotes", "platform", "aesm", "root", "cdi")
 
 
 def become(options: Options) -> NoReturn:

@@ -56,6 +56,14 @@ def node(
     places: Annotated[
         int, typer.Option(min=1, max=4096, help="Containers of the node that may have the device nodes at once.")
     ] = 110,
+    *,
+    cdi: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Name devices for the container runtime in this folder, usually /var/run/cdi: for kubelets with CDI.",
+        ),
+    ] = None,
 ) -> None:
     """Offer this node's SGX to its kubelet, and look after what containers were given, until SIGTERM.
 
@@ -83,5 +91,6 @@ def node(
             listen=listen,
             node=node_name,
             places=places,
+            cdi=cdi and cdi.absolute(),
         )
     )

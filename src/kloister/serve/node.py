@@ -22,6 +22,7 @@ from kloister.kubernetes.node.allocations.cgroups import Cgroups
 from kloister.kubernetes.node.allocations.watching import Watch
 from kloister.kubernetes.node.detection import NodeFacts, detect, simulated
 from kloister.kubernetes.node.epc import parse_sizes
+from kloister.kubernetes.node.plugin import cdi
 from kloister.kubernetes.node.plugin.service import DevicePlugin, Settings
 from kloister.kubernetes.node.quotes import (
     ForwardBackend,
@@ -55,6 +56,7 @@ class Options:
         listen: HOST:PORT of health and metrics.
         node: name of the Node object whose ConfidentialNode is written; empty: none is.
         places: containers that may have the device nodes at once.
+        cdi: where the container runtime looks for names of devices; None: devices are listed to the kubelet.
     """
 
     simulate: str
@@ -67,13 +69,14 @@ class Options:
     listen: str
     node: str
     places: int
+    cdi: Path | None = None
 
 
 def run(options: Options) -> None:
     """Run until SIGTERM.
 
     Raises:
-        Misconfigured: `simulated-epc`, `node-incapable`, `node-folder`, `listen-address`, `port-in-use`,
+        Misconfigured: `cdi-folder`, `simulated-epc`, `node-incapable`, `node-folder`, `listen-address`, `port-in-use`,
             `socket-path`, `cluster-unknown`.
     """
     logs.configure()
@@ -81,6 +84,8 @@ def run(options: Options) -> None:
     quotes = options.quotes or options.run / "quotes"
     for folder, mode in ((options.run, _PRIVATE), (quotes, _OPEN)):
         _make(folder, mode)
+    if options.cdi is not None:
+        cdi.write(options.cdi, facts)
     with bind_tcp(options.listen) as sock:
         asyncio.run(_run(options, facts, quotes, sock))
 
@@ -117,7 +122,7 @@ async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.so
     platform = SimulatedPlatform(options.platform, options.run) if options.platform else None
     allocations = Allocations(options.run / "allocations", platform)
     watch = Watch(options.kubelet, allocations, Cgroups(options.root))
-    settings = Settings(options.kubelet, quotes, options.places)
+    settings = Settings(options.kubelet, quotes, options.places, cdi=options.cdi is not None)
     plugin = DevicePlugin(
         settings, facts, allocations, partial(_healthy, Path("/") if facts.simulated else options.root, facts, watch)
     )

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from kloister.kubernetes.names import ENCLAVE, EPC_BLOCK, PROVISION
+from kloister.kubernetes.resources import ConfidentialNode
+from tests.support.apiserver.server import ApiServer, running
 from tests.support.cli import Done, assert_refused
 from tests.support.kubelet import Kubelet
 from tests.unit.kubernetes.node.short import short
@@ -144,6 +146,24 @@ def test_containers_get_a_socket_of_the_platform_and_the_quote_socket(folder: Pa
                 kubelet.wait(lambda: _full(kubelet))
                 assert [one.id for one in client.allocations()] == [known.id], "the platform had forgotten it"
                 assert (mounts["/run/kloister"] / "enclave.sock").stat().st_ino != before
+
+
+def test_a_node_reports_what_it_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, server = Agent(folder), ApiServer()
+    path = "/apis/kloister.dev/v1alpha1/confidentialnodes/worker"
+    with running(server, folder) as kubeconfig, Kubelet(folder / "kubelet") as kubelet:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        with agent.started("--node-name", "worker"):
+            kubelet.wait(lambda: path in server.objects)
+            report = ConfidentialNode.parse(server.objects[path])
+            assert (report.epc, report.block, report.simulated) == (512 << 30, BLOCK, True)
+            assert [(one.node, one.bytes) for one in report.sections] == [(0, 256 << 30), (1, 256 << 30)]
+            assert report.flags == {"sgx1", "sgx2", "flc", "kss", "fsgsbase"}
+            assert (report.quotes, report.reason, report.adopted) == (False, "quotes-off", "")
+            with socket.socket(socket.AF_UNIX) as intel:
+                intel.bind(str(kubelet.folder / "sgx.intel.com-enclave.sock"))
+                intel.listen()
+                kubelet.wait(lambda: server.objects[path]["spec"]["adopted"] == ENCLAVE)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "The kubelet does not say which pod has which devices.",
         "Mount the kubelet's pod-resources folder into the agent; its checkpoint is read instead.",
     ),
+    "cdi-folder": Reason(
+        "The folder for the container runtime's device names cannot be used.", "Name another with --cdi DIR."
+    ),
     "socket-path": Reason(
         "The path of a socket in the kubelet's folder is too long.", "Give a shorter one with --kubelet DIR."
     ),

@@ -13,7 +13,7 @@ QUOTES = "/var/run/aesmd"  # hard-coded in Intel's client (kubernetes.md, 2)
 ALLOCATION = "/run/kloister"
 ENVIRONMENT = {"SGX_AESM_ADDR": "1"}  # Intel's client: attest out of process
 CDI_KIND = f"{GROUP}/sgx"
-_PERMISSIONS = "rw"  # of r, w and m: nobody makes device nodes
+PERMISSIONS = "rw"  # of r, w and m: nobody makes device nodes
 ROLES = {ENCLAVE: "enclave", PROVISION: "provision"}
 
 
@@ -56,4 +56,4 @@ class Answers:
 
 def _add_device(answer: api.ContainerAllocateResponse, device: DeviceNode) -> None:
     for name in device.names:
-        answer.devices.add(container_path=name, host_path=device.host, permissions=_PERMISSIONS)
+        answer.devices.add(container_path=name, host_path=device.host, permissions=PERMISSIONS)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from kloister.errors import Misconfigured
 from kloister.kubernetes.names import ENCLAVE, PROVISION
 from kloister.kubernetes.node.detection import NodeFacts, simulated
 from kloister.kubernetes.node.detection.facts import DeviceNode
 from kloister.kubernetes.node.epc import parse_sizes
 from kloister.kubernetes.node.kubelet import device_plugin_pb2 as api
+from kloister.kubernetes.node.plugin import cdi
 from kloister.kubernetes.node.plugin.answers import Answers
 
 QUOTES = Path("/run/kloister/quotes")
@@ -62,6 +67,22 @@ def test_blocks_bring_the_allocation_and_what_another_plugins_devices_lack() -> 
         ("/run/kloister", "/run/kloister/allocations/a", True),
     ]
     assert _mounts(answers.blocks(None)) == [("/var/run/aesmd", str(QUOTES), True)]
+
+
+def test_the_runtime_is_told_what_the_names_mean(tmp_path: Path) -> None:
+    cdi.write(tmp_path / "cdi", REAL)
+    (path,) = (tmp_path / "cdi").iterdir()
+    assert path.suffix == ".json"
+    assert path.stat().st_mode & 0o777 == 0o644
+    written = json.loads(path.read_text())
+    assert written["kind"] == "kloister.dev/sgx"
+    assert [one["name"] for one in written["devices"]] == ["enclave", "provision"]
+    assert written["devices"][0]["containerEdits"]["deviceNodes"][1] == {
+        "path": "/dev/sgx/enclave", "hostPath": "/dev/sgx_enclave", "permissions": "rw",
+    }  # fmt: skip
+    with pytest.raises(Misconfigured) as refused:
+        cdi.write(path / "below-a-file", REAL)
+    assert refused.value.code == "cdi-folder"
 
 
 def test_cdi_names_stand_in_for_devices() -> None:
