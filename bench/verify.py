@@ -197,7 +197,7 @@ def _as_json(name: str, samples: dict[str, list[float]]) -> dict[str, Any]:
         "samples": {row: [round(value, 3) for value in values] for row, values in samples.items()},
         "ratios": {row: Summary.of(ratios(samples, row)).as_json() for row in compared},
         "interval95": {row: [round(end, 3) for end in median_interval(ratios(samples, row))] for row in compared},
-        "shareOfSignatures": {row: round(share(samples, row, keys=False), 3) for row in SIGNATURES},
+        "shareOfBound": {row: round(share(samples, row, keys=False), 3) for row in SIGNATURES},
         "shareOfSignaturesAndKeys": {row: round(share(samples, row, keys=True), 3) for row in SIGNATURES},
         "aims": AIMS,
     }
