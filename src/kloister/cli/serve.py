@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +10,8 @@ from kloister.cli.console import guarded
 from kloister.cli.options import StateOption
 from kloister.cli.serve_cluster import controller, webhook
 from kloister.cli.serve_node import node
+from kloister.cli.sources import Choice, SourceCaOption, SourceOption, UpdateOption
+from kloister.cli.verify_inputs import Inputs
 from kloister.cli.words import options
 
 serve_app = typer.Typer(no_args_is_help=True, help="Run one daemon in the foreground.")
@@ -37,6 +40,13 @@ def broker(
         str, typer.Option(help="HOST:PORT of administration over mutual TLS [default: the socket only].")
     ] = "",
     admin_name: Annotated[str, typer.Option(help="The name that administrators reach it by.")] = "localhost",
+    source: SourceOption = None,
+    source_ca: SourceCaOption = None,
+    update: UpdateOption = None,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option("--root", metavar="FILE", help="With --source: trust this root instead of Intel's; repeat."),
+    ] = None,
 ) -> None:
     """Run the broker until SIGTERM.
 
@@ -44,9 +54,12 @@ def broker(
     `kloister policy` runs and set KLOISTER_ADMIN, KLOISTER_ADMIN_NAME, KLOISTER_ADMIN_CA, KLOISTER_ADMIN_CERTIFICATE
     and KLOISTER_ADMIN_KEY there.
 
-    Example:  kloister serve broker --listen 127.0.0.1:7443
+    It admits the simulated platform beside it; with --source it admits platforms that Intel vouches for instead, and
+    fetches the collateral of each, once for all of its enclaves.
+
+    Examples:  kloister serve broker --listen 127.0.0.1:7443;  kloister serve broker --source pccs+https://pccs:8081
     """
-    from kloister.serve.broker import Remote, run
+    from kloister.serve.broker import Platforms, Remote, run
     from kloister.serve.state import State
     from kloister.services.broker.listeners import parse_address
 
@@ -54,7 +67,15 @@ def broker(
         parse_address(listen)
         if admin_listen:
             parse_address(admin_listen)
-    run(State.at(state).root, listen, Remote(admin_listen, admin_name) if admin_listen else None)
+    place = State.at(state)
+    platforms = None
+    if source:
+        chosen = Choice(sources=source, ca=source_ca, update=update, cache=place.broker / "collateral")
+        named = Inputs(roots=root or ()).intel_roots()
+        platforms = Platforms(chosen.settings(), tuple(named))
+    elif root:
+        raise typer.BadParameter("--root goes with --source.")
+    run(place.root, listen, Remote(admin_listen, admin_name) if admin_listen else None, platforms)
 
 
 serve_app.command()(webhook)

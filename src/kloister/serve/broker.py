@@ -12,26 +12,28 @@ import socket
 import ssl
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 from kloister import clock, entropy
 from kloister.errors import Misconfigured
+from kloister.serve.collateral import open_source
 from kloister.serve.state import State
 from kloister.services.broker import keys, listeners
 from kloister.services.broker.admin import admin_app
-from kloister.services.broker.appraiser import CachingAppraiser
+from kloister.services.broker.appraiser import CachingAppraiser, FetchingAppraiser
 from kloister.services.broker.listeners import CertificateProtocol, Listener, OwnerProtocol, TimelyProtocol
 from kloister.services.broker.release import ReleaseDesk
 from kloister.services.broker.rest import release_app
 from kloister.services.broker.service import Administration
 from kloister.services.broker.settings import Settings
 from kloister.services.broker.vault import Vault
+from kloister.services.collateral.settings import Settings as CollateralSettings
 from kloister.services.storage.sqlite import SqliteStorage
 from kloister.tee.simulated.client import PlatformClient
-from kloister.trust.verifier import Collateral, Root
+from kloister.trust.verifier import INTEL_ROOT, Collateral, Root
 
 ADMIN_HOST = "kloister"  # the value of Host on the Unix socket
 _RENEWAL_SECONDS = 6 * 3600.0  # between looks at the server certificate
@@ -66,13 +68,37 @@ class Remote:
     name: str
 
 
-def run(root: Path, address: str, remote: Remote | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Platforms:
+    """Real platforms instead of the simulated one beside this broker.
+
+    Attributes:
+        collateral: where it is fetched, and kept.
+        roots: who may vouch.
+    """
+
+    collateral: CollateralSettings
+    roots: tuple[Root, ...] = (INTEL_ROOT,)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a simulated platform is among those that are admitted."""
+        return any(root.simulated for root in self.roots)
+
+    def appraiser(self) -> FetchingAppraiser:
+        """Verifies quotes by each platform's own collateral. Raises `Misconfigured`: `source-ca`."""
+        source = open_source(replace(self.collateral, background=True), self.roots)
+        return FetchingAppraiser(source, self.roots, self.collateral.update)
+
+
+def run(root: Path, address: str, remote: Remote | None = None, platforms: Platforms | None = None) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         root: the state directory.
         address: `HOST:PORT` of the release interface.
         remote: administration over mutual TLS, if wanted.
+        platforms: whose evidence is admitted; None: that of the simulated platform beside this broker.
 
     Raises:
         Misconfigured: `port-in-use`, `listen-address`, `broker-running`, `root-key-missing`, `key-*`, `storage-*`.
@@ -82,7 +108,7 @@ def run(root: Path, address: str, remote: Remote | None = None) -> None:
     )
     directory = _private(State(root).broker)
     with _lock(directory), contextlib.ExitStack() as opened:
-        asyncio.run(_Broker(State(root), address, remote, opened).serve())
+        asyncio.run(_Broker(State(root), address, remote, platforms, opened).serve())
 
 
 class _Broker:
@@ -91,7 +117,14 @@ class _Broker:
     What it opens is closed with `opened`, also where the making ends half-way.
     """
 
-    def __init__(self, state: State, address: str, remote: Remote | None, opened: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        state: State,
+        address: str,
+        remote: Remote | None,
+        platforms: Platforms | None,
+        opened: contextlib.ExitStack,
+    ) -> None:
         directory, self._now = state.broker, clock.now()
         self._directory = directory
         public = opened.enter_context(listeners.bind_tcp(address))
@@ -102,8 +135,9 @@ class _Broker:
         vault = Vault(keys.root_key(directory, entropy.draw), entropy.draw)
         storage = SqliteStorage(directory / "broker.db")
         opened.callback(storage.close)
-        settings = Settings(simulated=True)  # it admits the root of the simulated platform beside it
-        appraiser = CachingAppraiser(PlatformSource(state.control))
+        # without other platforms it admits the root of the simulated one beside it
+        settings = Settings(simulated=platforms is None or platforms.simulated)
+        appraiser = platforms.appraiser() if platforms else CachingAppraiser(PlatformSource(state.control))
         desk = ReleaseDesk(storage, vault, appraiser, keys.key_hash(directory / "tls.key"), settings)
         self._administration = Administration(storage, vault, settings)
         self._listeners = [Listener(release_app(desk), public, TimelyProtocol, self._context)]
