@@ -151,8 +151,9 @@ def ask(
     base: str = AAD,
     headers: Mapping[str, str] | None = None,
     bearer: str | None = BEARER,
+    silent: bool = False,
 ) -> Answer:
-    """One request, by ASGI; `api-version` is added where the target has no query."""
+    """One request, by ASGI; `api-version` is added where the target has no query. `silent`: the body never comes."""
     path, _, query = target.partition("?")
     data = json.dumps(body).encode() if isinstance(body, dict) else body.encode() if isinstance(body, str) else body
     given = {"host": base.removeprefix("https://"), **(headers or {})}
@@ -163,15 +164,17 @@ def ask(
         "query_string": (query if "?" in target else "api-version=2020-10-01").encode(),
         "headers": [(name.encode(), value.encode()) for name, value in given.items()],
     }  # fmt: skip
-    return asyncio.run(_call(process, scope, data))
+    return asyncio.run(_call(process, scope, data, silent=silent))
 
 
-async def _call(process: AttestationProcess, scope: dict[str, Any], data: bytes) -> Answer:
+async def _call(process: AttestationProcess, scope: dict[str, Any], data: bytes, *, silent: bool) -> Answer:
     sent: list[Any] = []
     parts = [data[start : start + 4096] for start in range(0, len(data), 4096)] or [b""]
     messages = iter([{"type": "http.request", "body": part, "more_body": part is not parts[-1]} for part in parts])
 
     async def receive() -> Any:
+        if silent:
+            await asyncio.Event().wait()
         return next(messages)
 
     async def send(message: Any) -> None:

@@ -32,6 +32,7 @@ VERSIONS = frozenset({
 })  # fmt: skip
 _JSON = b"application/json; charset=utf-8"
 _ATTESTABLE = frozenset({Kind.SGX_ENCLAVE, Kind.OPEN_ENCLAVE, Kind.SEV_SNP_VM, Kind.TDX_VM})
+_OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 _MAX_REQUEST_ID = 64  # characters of a client's own name for its request
 
 P = ParamSpec("P")
@@ -142,15 +143,17 @@ class AttestationApp:
             self._access.answered(clock.unix(), facts)
 
     async def _answer(self, request: Request) -> Answer:
+        if request.path in _OPERATIONAL:
+            _allow(request, "GET")
+            return await self._operational(request.path)
+        self._check_rate(request)
         first, _, rest = request.path[1:].partition("/")
         if first == "attest":
             return await self._attest(request, rest)
-        if request.path in _OPERATIONAL:
-            return _OPERATIONAL[request.path](self, request)
         instance = self._instance(request)
         if request.path in ("/certs", "/.well-known/openid-configuration"):
             _allow(request, "GET")
-            return self._public(request.path, instance)
+            return await self._public(request.path, instance)
         if first == "v1":
             return await self._own(request, instance, rest)
         if first in ("policies", "certificates") or first.startswith("certificates:"):
@@ -164,7 +167,6 @@ class AttestationApp:
         if kind is None:
             raise _no_path()
         _check_version(request)
-        self._check_rate(request)
         body = await self._body(request)
         if kind is Kind.TPM:
             await self._authenticated(request)
@@ -196,9 +198,9 @@ class AttestationApp:
         if self._settings.audit_attestations:
             await self._apart(self._service.refused, instance, kind, error)
 
-    def _public(self, path: str, instance: InstanceSettings) -> Answer:
-        snapshot = self._service.snapshot(instance)
+    async def _public(self, path: str, instance: InstanceSettings) -> Answer:
         if path == "/certs":
+            snapshot = await self._apart(self._service.snapshot, instance)
             return Answer(metadata.jwks(snapshot), headers=[(b"cache-control", b"max-age=300")])
         return Answer(metadata.openid_configuration(instance.base_url, str(self._settings.tokens_algorithm)))
 
@@ -231,7 +233,6 @@ class AttestationApp:
         """What Azure does not have."""
         if name == "nonce":
             _allow(request, "POST")
-            self._check_rate(request)
             return _json(self._service.nonce(instance))
         if name == "audit":
             _allow(request, "GET")
@@ -284,32 +285,16 @@ class AttestationApp:
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _health(self, request: Request) -> Answer:
-        _allow(request, "GET")
-        return _json({"status": "alive"})
-
-    def _ready(self, request: Request) -> Answer:
-        _allow(request, "GET")
-        problems = list(self._readiness.problems())
-        return _json(
-            {"status": "ready" if not problems else "not ready", "problems": problems}, 503 if problems else 200
-        )
-
-    def _exposition(self, request: Request) -> Answer:
-        _allow(request, "GET")
-        return Answer(self._metrics.text(), type=b"text/plain; version=0.0.4; charset=utf-8")
-
-    def _document(self, request: Request) -> Answer:
-        _allow(request, "GET")
-        return Answer(self._openapi)
-
-
-_OPERATIONAL: dict[str, Callable[[AttestationApp, Request], Answer]] = {
-    "/healthz": AttestationApp._health,  # noqa: SLF001  of this class, in a table
-    "/readyz": AttestationApp._ready,  # noqa: SLF001  same
-    "/metrics": AttestationApp._exposition,  # noqa: SLF001  same
-    "/openapi.json": AttestationApp._document,  # noqa: SLF001  same
-}
+    async def _operational(self, path: str) -> Answer:
+        if path == "/metrics":
+            return Answer(self._metrics.text(), type=b"text/plain; version=0.0.4; charset=utf-8")
+        if path == "/openapi.json":
+            return Answer(self._openapi)
+        if path == "/healthz":
+            return _json({"status": "alive"})
+        problems = list(await self._apart(self._readiness.problems))
+        status = "not ready" if problems else "ready"
+        return _json({"status": status, "problems": problems}, 503 if problems else 200)
 
 
 def _by_authority(instances: Sequence[InstanceSettings]) -> dict[str, InstanceSettings]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,9 @@ from kloister.errors import KloisterError, Unavailable
 from kloister.formats.tokens import JwkSet, sign, unsecured
 from kloister.formats.tokens.jwk import Jwk
 from kloister.services.attestation.auth import FixedBearers, NoBearers, OidcBearers, bearer
+from kloister.simulator.pcs import PcsAnswer
+from tests.support.attestation import ask, running, settings
+from tests.support.pcs import serving, status
 
 ISSUER, AUDIENCE, NOW = "https://login.test/tenant", "api://kloister", 1_800_000_000
 KEY, OTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
@@ -124,3 +130,25 @@ def test_the_header(header: str | None, reason: str) -> None:
     with pytest.raises(KloisterError) as caught:
         bearer(header)
     assert caught.value.code == reason
+
+
+def test_bearers_of_an_issuer_over_http(tmp_path: Path) -> None:
+    issuer = Issuer()
+
+    def answers(path: str, _: Mapping[str, str]) -> PcsAnswer:
+        if path == "/keys":
+            return PcsAnswer(200, "application/json", issuer.fetch("https://login.test/keys"))
+        found = {"issuer": server.url, "jwks_uri": f"{server.url}/keys"}
+        return PcsAnswer(200 if path == "/.well-known/openid-configuration" else 404, "", json.dumps(found).encode())
+
+    with serving(answers) as server:
+        auth = {"oidc_issuer": server.url, "oidc_audience": AUDIENCE}
+        with running(settings(tmp_path, auth=auth)) as process:
+            now = int(time.time())
+            good = token(iss=server.url, nbf=now, exp=now + 60)
+            server.always(status(500))
+            assert ask(process, "GET", "/policies/SgxEnclave", bearer=good).status == 503
+            server.fail()
+            assert ask(process, "GET", "/policies/SgxEnclave", bearer=good).status == 200
+            bad = token(OTHER, iss=server.url, nbf=now, exp=now + 60)
+            assert ask(process, "GET", "/policies/SgxEnclave", bearer=bad).status == 401

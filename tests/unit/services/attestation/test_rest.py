@@ -203,3 +203,20 @@ def test_attestations_are_in_the_audit_where_that_is_switched_on(tmp_path: Path)
         entries = [json.loads(each["body"]) for each in ask(process, "GET", "/v1/audit?").json["entries"]]
     assert [(each["event"], each.get("jti")) for each in entries[-2:]] == [("attested", jti), ("attest-refused", None)]
     assert entries[-1]["code"] == "quote-truncated"
+
+
+def test_a_fault_of_ours_shows_nothing_of_it(process: AttestationProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(process.service, "attest", fail)
+    answer = ask(process, "POST", "/attest/SgxEnclave", {"quote": "AAAA"})
+    assert (answer.status, answer.code, answer.reason) == (500, "InternalError", "internal")
+    assert b"secret" not in answer.body
+    assert b"Traceback" not in answer.body
+
+
+def test_a_body_that_does_not_come(tmp_path: Path) -> None:
+    with running(settings(tmp_path, limits={"seconds": 1})) as slow:
+        answer = ask(slow, "POST", "/attest/SgxEnclave", b"{}", silent=True)
+    assert (answer.status, answer.reason) == (408, "body-late")
