@@ -144,6 +144,11 @@ def test_every_field_is_of_its_kind(value: Any) -> None:
                 report_of_json({**SERDE, name: value})
 
 
+def test_what_is_no_report_in_json() -> None:
+    assert code_of(lambda: report_of_json([])) == "snp-json-field"
+    assert code_of(lambda: report_of_json({**SERDE, "version": 9})) == "snp-json-field"
+
+
 # Azure ---------------------------------------------------------------------------------------------------------------
 
 AK = rsa_key(0, 1)
