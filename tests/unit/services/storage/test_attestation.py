@@ -10,8 +10,10 @@ import pytest
 from kloister.errors import Misconfigured, Unavailable
 from kloister.services.broker import audit
 from kloister.services.broker.vault import Vault
+from kloister.services.storage import attestation_schema as schema
 from kloister.services.storage.attestation import AttestationStore
 from kloister.services.storage.attestation_records import InstancePolicy, ManagementCertificate, SigningKeyRecord
+from tests.support.postgresql import Server, running
 
 URL, KIND = "https://one.test", "SgxEnclave"
 VAULT = Vault(bytes(32), bytes)
@@ -25,9 +27,19 @@ def signing_key(kid: str, begins: int) -> SigningKeyRecord:
     return SigningKeyRecord(URL, kid, "RS256", b"w", b"c", b"d", begins, begins + 10, begins + 20)
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'a.db'}"
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with running() as found:
+        yield found
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty database: every test that takes it is what any store must do."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'a.db'}"
+    found: Server = request.getfixturevalue("server")
+    return found.database()
 
 
 @pytest.fixture
@@ -125,10 +137,14 @@ def test_writers_take_turns_and_the_audit_chain_holds(store: AttestationStore, u
     assert audit.verify([(one.sequence, one.body, one.hash) for one in records], (head.sequence, head.hash)) == 20
 
 
-def test_nobody_else_can_read_it(store: AttestationStore, tmp_path: Path) -> None:
+def test_nobody_else_can_read_it(tmp_path: Path) -> None:
+    store = AttestationStore(f"sqlite:///{tmp_path / 'a.db'}")
     with store.write() as transaction:
         transaction.add_policy(policy(1))
-    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    store.close()
+    assert modes == dict.fromkeys(modes, 0o600)
+    assert "a.db-wal" in modes
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "mysql://host/name", "sqlite://", "postgresql://host/name"])
@@ -144,6 +160,57 @@ def test_files_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(Misconfigured) as caught:
             AttestationStore(f"sqlite:///{tmp_path / name}")
         assert caught.value.code == code
+
+
+def test_replicas_that_start_at_once_make_the_tables_once(url: str) -> None:
+    opened: list[AttestationStore] = []
+    threads = [threading.Thread(target=lambda: opened.append(AttestationStore(url))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.generation() for store in opened[1:]] == [opened[0].generation()] * 5
+    for store in opened:
+        store.close()
+
+
+def test_a_migration_keeps_what_is_there_and_happens_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = AttestationStore(url)
+    with store.write() as transaction:
+        transaction.add_policy(policy(1))
+    store.close()
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, ("CREATE TABLE later (value {bytes} NOT NULL)",)))
+    for _ in range(2):
+        later = AttestationStore(url)
+        with later.write() as transaction:
+            transaction._connection.exec_driver_sql("SELECT value FROM later")
+            assert transaction.policy(URL, KIND) == policy(1)
+        later.close()
+
+
+def test_a_migration_that_fails_leaves_what_was(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    AttestationStore(url).close()
+    with monkeypatch.context() as changed:
+        changed.setattr(schema, "STEPS", (*schema.STEPS, ("CREATE TABLE later (value BIGINT)", "CREATE NONSENSE")))
+        with pytest.raises(Unavailable) as caught:
+            AttestationStore(url)
+    assert caught.value.code == "storage-failed"
+    again = AttestationStore(url)  # at the version that it had
+    with again.write() as transaction:
+        transaction._connection.exec_driver_sql("CREATE TABLE later (value BIGINT)")
+    again.close()
+
+
+def test_connections_that_the_server_ended_are_made_anew(server: Server) -> None:
+    store = AttestationStore(server.database(by_socket=True))
+    before = store.generation()
+    with store.write() as transaction:
+        transaction.add_policy(policy(1))
+    server.end_sessions()
+    with store.read() as transaction:
+        assert transaction.policy(URL, KIND) == policy(1)
+    assert store.generation() != before
+    store.close()
 
 
 def test_a_later_schema_is_refused(url: str) -> None:
