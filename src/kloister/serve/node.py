@@ -39,6 +39,11 @@ from kloister.tee.simulated.client import PlatformClient
 
 _LOG = logging.getLogger("kloister.node")
 _PRIVATE, _OPEN = 0o711, 0o755
+_INCAPABLE = Misconfigured(
+    "node-incapable",
+    "This node cannot run enclaves.",
+    "`kloister doctor` says why; --simulate 64Gi offers the simulated platform.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Run until SIGTERM.
+    """Run until SIGTERM; on a node of a cluster that cannot run enclaves it says so, and offers nothing.
 
     Raises:
         Misconfigured: `cdi-folder`, `simulated-epc`, `node-incapable`, `node-folder`, `listen-address`, `port-in-use`,
@@ -99,12 +104,8 @@ def _facts(options: Options) -> NodeFacts:
             finding.text,
             extra={"code": finding.code, "remedy": finding.remedy},
         )
-    if not facts.capable:
-        raise Misconfigured(
-            "node-incapable",
-            "This node cannot run enclaves.",
-            "`kloister doctor` says why; --simulate 64Gi offers the simulated platform.",
-        )
+    if not facts.capable and not options.node:
+        raise _INCAPABLE
     return facts
 
 
@@ -119,7 +120,7 @@ def _make(folder: Path, mode: int) -> None:
 
 
 async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.socket) -> None:
-    platform = SimulatedPlatform(options.platform, options.run) if options.platform else None
+    platform = SimulatedPlatform(options.platform, options.run) if options.platform and facts.simulated else None
     allocations = Allocations(options.run / "allocations", platform)
     watch = Watch(options.kubelet, allocations, Cgroups(options.root))
     settings = Settings(options.kubelet, quotes, options.places, cdi=options.cdi is not None)
@@ -136,7 +137,7 @@ async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.so
             allocations=allocations,
             watch=watch,
             quotes=server.serve if server is not None else None,
-            readiness=partial(_readiness, server),
+            readiness=partial(_readiness, facts, server),
             name=options.node,
             reporter=reporter,
         )
@@ -145,6 +146,8 @@ async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.so
 
 def _quotes(options: Options, facts: NodeFacts, folder: Path, registry: CollectorRegistry) -> QuoteServer | None:
     backend: QuoteBackend
+    if not facts.capable:
+        return None
     if not facts.simulated:
         backend = ForwardBackend(options.aesm)
     elif options.platform is not None:
@@ -155,7 +158,9 @@ def _quotes(options: Options, facts: NodeFacts, folder: Path, registry: Collecto
     return QuoteServer(settings, backend, QuoteMetrics(registry))
 
 
-def _readiness(server: QuoteServer | None) -> Readiness:
+def _readiness(facts: NodeFacts, server: QuoteServer | None) -> Readiness:
+    if not facts.capable:
+        return Readiness.of(_INCAPABLE)
     return NO_QUOTES if server is None else server.readiness
 
 

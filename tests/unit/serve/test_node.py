@@ -39,7 +39,7 @@ class Agent:
             self._address = "127.0.0.1:%d" % probe.getsockname()[1]  # noqa: UP031 -- shorter
 
     @contextmanager
-    def started(self, *more: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, *more: str | Path, simulate: str = "256Gi,256Gi") -> Iterator[subprocess.Popen[bytes]]:
         command: list[str | Path] = [
             sys.executable,
             "-m",
@@ -57,7 +57,7 @@ class Agent:
             "--root",
             self._folder,
             "--simulate",
-            "256Gi,256Gi",
+            simulate,
             *more,
         ]
         with self.log.open("ab") as log, subprocess.Popen(command, stderr=log) as process:
@@ -164,6 +164,20 @@ def test_a_node_reports_what_it_has(folder: Path, monkeypatch: pytest.MonkeyPatc
                 intel.bind(str(kubelet.folder / "sgx.intel.com-enclave.sock"))
                 intel.listen()
                 kubelet.wait(lambda: server.objects[path]["spec"]["adopted"] == ENCLAVE)
+
+
+def test_a_node_without_sgx_says_so_and_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent runs on all nodes of a cluster; one that ended would be started again and again."""
+    agent, server = Agent(folder), ApiServer()
+    path = "/apis/kloister.dev/v1alpha1/confidentialnodes/worker"
+    with running(server, folder) as kubeconfig, Kubelet(folder / "kubelet") as kubelet:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        with agent.started("--node-name", "worker", simulate=""):
+            kubelet.wait(lambda: path in server.objects)
+            report = ConfidentialNode.parse(server.objects[path])
+            assert (report.epc, report.quotes, report.reason) == (0, False, "node-incapable")
+            assert agent.get("readyz") == (200, "ok\n")
+            assert kubelet.registrations == []
 
 
 @pytest.mark.parametrize(

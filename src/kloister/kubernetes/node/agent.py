@@ -4,8 +4,9 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -48,7 +49,7 @@ class Parts:
     registry: CollectorRegistry
     allocations: Allocations
     watch: Watch
-    quotes: Callable[[], Awaitable[None]] | None = None
+    quotes: Callable[[], Coroutine[Any, Any, None]] | None = None
     readiness: Callable[[], Readiness] = lambda: NO_QUOTES
     name: str = ""
     reporter: Reporter | None = None
@@ -99,7 +100,7 @@ class Agent:
             tasks.create_task(parts.plugin.run())
             tasks.create_task(parts.watch.run())
             if parts.quotes is not None:
-                tasks.create_task(_awaited(parts.quotes))
+                tasks.create_task(parts.quotes())
             if parts.reporter is not None:
                 tasks.create_task(self._report(parts.reporter))
 
@@ -126,12 +127,7 @@ class Agent:
         return Page(200, b"ok\n")
 
     def _readiness(self) -> Page:
-        missing = [
-            offer.resource.name
-            for offer in self._parts.plugin.offers
-            if not offer.registered and offer.resource.name not in self._parts.plugin.adopted
-        ]
-        lines = [f"the kubelet does not have {name}" for name in missing]
+        lines = [f"the kubelet does not have {name}" for name in self._parts.plugin.missing]
         error = self._parts.watch.platform_error
         if error is not None:
             lines.append(f"{error.text} [{error.code}]")
@@ -139,10 +135,6 @@ class Agent:
         if self._parts.quotes is not None and not state.ready:
             lines.append(f"{state.text} [{state.code}]")
         return Page(503 if lines else 200, "".join(f"{line}\n" for line in lines or ["ok"]).encode())
-
-
-async def _awaited(serve: Callable[[], Awaitable[None]]) -> None:
-    await serve()
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

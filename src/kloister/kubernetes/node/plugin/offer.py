@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from kloister import clock
@@ -26,19 +25,15 @@ class Offer:
         kubelet: the kubelet's folder.
         resource: what is offered.
         allocate: answers Allocate.
-        monotonic: seconds, for the waiting.
     """
 
-    def __init__(
-        self, kubelet: Path, resource: Resource, allocate: Allocate, monotonic: Callable[[], float] = clock.monotonic
-    ) -> None:
+    def __init__(self, kubelet: Path, resource: Resource, allocate: Allocate) -> None:
         self.resource = resource
         self.error: Denied | Unavailable | None = None
         """Why the last registration failed."""
         self.registrations = 0
         self._folder = kubelet / FOLDER
         self._allocate = allocate
-        self._monotonic = monotonic
         self._server: ResourceServer | None = None
         self._socket: Identity | None = None
         self._kubelet: Identity | None = None  # the kubelet's socket at which we are registered
@@ -65,7 +60,7 @@ class Offer:
             await self._serve()
         if self._kubelet != kubelet or self._is_dropped():
             self._kubelet = None
-            if self._monotonic() >= self._next:
+            if clock.monotonic() >= self._next:
                 await self._register(kubelet)
 
     async def withdraw(self) -> None:
@@ -103,7 +98,7 @@ class Offer:
             self._failed(error)
             return
         self.error, self._failures, self._next = None, 0, 0.0
-        self._kubelet, self._watched = kubelet, self._monotonic()
+        self._kubelet, self._watched = kubelet, clock.monotonic()
         self.registrations += 1
         _LOG.info(
             "registered",
@@ -118,7 +113,7 @@ class Offer:
         if self.error is None or self.error.code != error.code:
             _LOG.warning(error.text, extra={"code": error.code, "resource": self.resource.name})
         self.error = error
-        self._next = self._monotonic() + _RETRY[min(self._failures, len(_RETRY) - 1)]
+        self._next = clock.monotonic() + _RETRY[min(self._failures, len(_RETRY) - 1)]
         self._failures += 1
 
     def _is_dropped(self) -> bool:
@@ -127,9 +122,9 @@ class Offer:
         While another instance of ours lives, the kubelet has that one: two that register in turn would never end.
         """
         if self._server is None or self._server.watchers:
-            self._watched = self._monotonic()
+            self._watched = clock.monotonic()
             return False
-        if self._monotonic() - self._watched < _UNWATCHED:
+        if clock.monotonic() - self._watched < _UNWATCHED:
             return False
         others = [path for path in sockets.siblings(self._folder, self.resource.short) if path != self._server.path]
         return not any(sockets.listening(path) for path in others)

@@ -43,7 +43,9 @@ def _device(device: Block, health: str) -> api.Device:
 
 
 def resources(facts: NodeFacts, places: int) -> tuple[Resource, ...]:
-    """The resources of a node; `places` is how many containers may have the device nodes at once."""
+    """The resources of a node, none where it cannot run enclaves; `places`: containers with device nodes at once."""
+    if not facts.capable:
+        return ()
     found = [
         Resource(name, tuple(Block(f"{PREFIXES[name]}{number}", None) for number in range(places)))
         for name, role in ((ENCLAVE, "enclave"), (PROVISION, "provision"))

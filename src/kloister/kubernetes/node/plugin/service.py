@@ -74,9 +74,10 @@ class DevicePlugin:
         self._looked = float("-inf")
 
     @property
-    def ready(self) -> bool:
-        """Whether the kubelet has all that is ours to offer."""
-        return all(offer.registered for offer in self.offers if offer.resource.name not in self.adopted)
+    def missing(self) -> list[str]:
+        """Names of the resources that the kubelet should have of us and has not."""
+        ours = [offer for offer in self.offers if offer.resource.name not in self.adopted]
+        return [offer.resource.name for offer in ours if not offer.registered]
 
     @property
     def stranded(self) -> bool:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kloister.kubernetes.names import ENCLAVE, EPC_BLOCK, PROVISION
-from kloister.kubernetes.node.detection import NodeFacts, simulated
-from kloister.kubernetes.node.epc import EpcSection, parse_sizes
+from kloister.kubernetes.node.detection import simulated
+from kloister.kubernetes.node.epc import parse_sizes
 from kloister.kubernetes.node.kubelet import device_plugin_pb2 as api
 from kloister.kubernetes.node.plugin.resources import resources
 
@@ -20,7 +22,11 @@ def test_a_node_offers_three_resources() -> None:
 
 
 def test_a_device_that_is_not_there_is_not_offered() -> None:
-    assert [one.name for one in resources(NodeFacts(epc=(EpcSection(0, 1 << 20, "tme"),)), places=2)] == [EPC_BLOCK]
+    whole = simulated(parse_sizes("1Mi"))
+    facts = replace(whole, devices=whole.devices[:1])
+    assert [one.name for one in resources(facts, places=2)] == [ENCLAVE, EPC_BLOCK]
+    assert resources(replace(whole, devices=whole.devices[1:]), places=2) == (), "nothing can be built without it"
+    assert resources(replace(whole, epc=()), places=2) == ()
 
 
 def test_the_list_as_it_is_sent() -> None:

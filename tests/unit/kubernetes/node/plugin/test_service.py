@@ -49,7 +49,7 @@ def _full(kubelet: Kubelet) -> bool:
 def test_all_resources_are_allocatable(folder: Path, authority: str | None, *, dials_back: bool) -> None:
     with Kubelet(folder, authority=authority, dials_back=dials_back) as kubelet, Running(folder, FACTS) as running:
         kubelet.wait(lambda: _full(kubelet))
-        kubelet.wait(lambda: running.plugin.ready)
+        kubelet.wait(lambda: not running.plugin.missing)
         assert [kubelet.options[one].get_preferred_allocation_available for one in OURS] == [False, False, True]
         assert not kubelet.options[EPC_BLOCK].pre_start_required
         for _, endpoint in kubelet.registrations:
@@ -66,7 +66,7 @@ def test_a_kubelet_that_comes_later(folder: Path) -> None:
     with Running(folder, FACTS) as running:
         kubelet = Kubelet(folder)
         kubelet.folder.mkdir()
-        assert not running.plugin.ready
+        assert running.plugin.missing
         with kubelet:
             kubelet.wait(lambda: _full(kubelet))
 
@@ -79,7 +79,7 @@ def test_a_kubelet_that_restarts_behind_a_socket_that_refuses(folder: Path) -> N
         kubelet.wait(lambda: running.plugin.offers[0].error is not None)
         assert running.plugin.offers[0].error is not None
         assert running.plugin.offers[0].error.code == "kubelet-unreachable"
-        assert not running.plugin.ready
+        assert running.plugin.missing
         kubelet.start()
         kubelet.wait(lambda: _full(kubelet))
         assert len(before & set(kubelet.registrations)) == 3
@@ -114,7 +114,7 @@ def test_a_folder_that_is_deleted_and_made_anew(folder: Path) -> None:
         kubelet.wait(lambda: _full(kubelet))
         kubelet.stop()
         shutil.rmtree(kubelet.folder)
-        kubelet.wait(lambda: not running.plugin.ready)
+        kubelet.wait(lambda: bool(running.plugin.missing))
         kubelet.start()
         kubelet.wait(lambda: _full(kubelet))
 
@@ -153,8 +153,8 @@ def test_an_upgrade_beside_the_old_instance(folder: Path) -> None:
         kubelet.wait(lambda: _full(kubelet))
         with Running(folder, FACTS) as new:
             kubelet.wait(lambda: len(kubelet.registrations) == 6 and _full(kubelet))
-            kubelet.wait(lambda: not old.plugin.ready)
-            assert new.plugin.ready
+            kubelet.wait(lambda: bool(old.plugin.missing))
+            assert not new.plugin.missing
             with pytest.raises(TimeoutError):
                 kubelet.wait(lambda: len(kubelet.registrations) > 6, 0.5)
         kubelet.wait(lambda: len(kubelet.registrations) == 9 and _full(kubelet))
@@ -182,7 +182,7 @@ def test_another_plugins_resources_are_left_to_it(folder: Path) -> None:
             sock.listen()
             kubelet.wait(lambda: running.plugin.adopted == {ENCLAVE})
             kubelet.wait(lambda: kubelet.allocatable(ENCLAVE) == 0)
-            kubelet.wait(lambda: running.plugin.ready)
+            kubelet.wait(lambda: not running.plugin.missing)
             assert kubelet.allocatable(EPC_BLOCK) == 10
             assert not list(kubelet.folder.glob("kloister-enclave-*"))
             pod = kubelet.admit("a", {EPC_BLOCK: 1})
