@@ -139,6 +139,15 @@ class Cluster:
         """Pending, Running, Succeeded or Failed."""
         return str(self.get("pod", pod)["status"]["phase"])
 
+    def ready(self, selector: str) -> set[str]:
+        """The names of pods that are ready and are not being deleted."""
+        return {
+            item["metadata"]["name"]
+            for item in self.get("pods", f"--selector={selector}")["items"]
+            if "deletionTimestamp" not in item["metadata"]
+            and all(status["ready"] for status in item["status"].get("containerStatuses") or [{"ready": False}])
+        }
+
     def import_image(self, archive: Path, name: str) -> None:
         """Give an image (`oci-archive:`) to every node of the bed; `name` ends in the tag that the archive has."""
         layout = self._bed()

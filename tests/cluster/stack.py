@@ -20,6 +20,7 @@ NAME = "kloister-webhook"
 EPC = "64Mi,64Mi"
 _RESOURCES = ROOT / "deploy/helm/kloister/crds/confidentialnodes.yaml"
 _PORT = 8443
+BROKER = f"{CONTROL.address}:7443"
 _AGENT = ("node", "--simulate", EPC, "--quotes", "/var/run/aesmd")
 
 
@@ -46,7 +47,7 @@ class Stack:
         self.cluster.kubectl("apply", f"--filename={_RESOURCES}")
         self.cluster.apply(*_webhook())
         control = self._control
-        self._start(control, "webhook", "webhook", "--listen", f"0.0.0.0:{_PORT}")
+        self._start(control, "webhook", "webhook", "--listen", f"0.0.0.0:{_PORT}", "--broker", BROKER)
         self._start(control, "controller", "controller")
         self._start(self.node.machine, "platform", "platform", "--state", self.state)
         self.start_agent()
@@ -60,10 +61,15 @@ class Stack:
         self.cluster.kubectl("delete", "--ignore-not-found", "mutatingwebhookconfiguration", NAME)
         self.cluster.kubectl("delete", "confidentialnodes", "--all")
         self.cluster.wait("an ordinary node", lambda: "taints" not in self.cluster.get("node", self.node.name)["spec"])
-        for name in ("webhook", "controller"):
+        for name in ("webhook", "controller", "broker"):
             self._control.stop(name)
         self.cluster.kubectl("delete", "--ignore-not-found", f"--filename={_RESOURCES}")
         self.cluster.kubectl("delete", "--ignore-not-found", "namespace", NAMESPACE)
+
+    def start_broker(self) -> None:
+        """Start a broker that judges the platform's quotes; its state is beside the platform's."""
+        self._start(self._control, "broker", "broker", "--state", self.state, "--listen", BROKER)
+        self.cluster.wait("the broker", (self.state / "broker" / "admin.sock").exists)
 
     def start_agent(self) -> None:
         """Start the node's agent."""

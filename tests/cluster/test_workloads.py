@@ -36,23 +36,13 @@ def test_a_deployment_is_scaled_and_replaces_a_deleted_pod(cluster: Cluster) -> 
     for replicas in (3, 1):
         cluster.kubectl("scale", "deployment/web", f"--replicas={replicas}")
         _wait_for_pods(cluster, replicas)
-    (old,) = _ready_pods(cluster)
+    (old,) = cluster.ready("app=web")
     cluster.kubectl("delete", "pod", old)
-    cluster.wait("another pod", lambda: _ready_pods(cluster) - {old})
+    cluster.wait("another pod", lambda: cluster.ready("app=web") - {old})
 
 
 def _wait_for_pods(cluster: Cluster, number: int) -> None:
-    cluster.wait(f"{number} pods", lambda: len(_ready_pods(cluster)) == number)
-
-
-def _ready_pods(cluster: Cluster) -> set[str]:
-    items = cluster.get("pods", "--selector=app=web")["items"]
-    return {
-        item["metadata"]["name"]
-        for item in items
-        if "deletionTimestamp" not in item["metadata"]
-        and all(status["ready"] for status in item["status"].get("containerStatuses") or [{"ready": False}])
-    }
+    cluster.wait(f"{number} pods", lambda: len(cluster.ready("app=web")) == number)
 
 
 def test_a_claim_of_storage_is_bound_and_keeps_what_is_written(cluster: Cluster) -> None:
