@@ -6,12 +6,14 @@ to collateral that the verification then refuses.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +28,8 @@ from kloister.services.appraisal.inputs import MAX_COLLATERAL, parse_collateral
 from kloister.services.collateral import CollateralSource, Tee, Wanted
 from kloister.trust.verifier import Collateral
 
+_CHAIN = b"-----BEGIN CERTIFICATE-----"
+_TEE_TYPE = slice(4, 8)  # of a quote's header
 _MAX_PLATFORMS = 4096  # whose certificates are remembered as read; 1 KiB each
 _MAX_FILES = 10_000  # of a directory
 
@@ -103,15 +107,12 @@ class Needs:
         Raises:
             Malformed: `quote-*`, `pck-chain-*`, `pck-extension-*`, `certificate-*`, `certification-type`.
         """
-        quote = Quote.parse(data)
-        chain = quote.authentication.certification
-        if chain.type is not CertificationType.PCK_CHAIN:
-            raise Malformed("certification-type", "The quote does not carry its PCK certificate chain (type 5).")
-        key = hashlib.sha256(bytes([quote.header.tee_type]) + chain.data).digest()
+        start = data.find(_CHAIN)  # what comes before is new in each quote, and says nothing of its platform
+        key = data[_TEE_TYPE] + hashlib.sha256(data[start:]).digest() if start > 0 else b""
         with self._lock:
             need = self._known.get(key)
         if need is None:
-            need = _need(Tee.TDX if quote.header.tee_type == TeeType.TDX else Tee.SGX, chain.data)
+            need = _need(data)
             with self._lock:
                 self._known[key] = need
                 if len(self._known) > _MAX_PLATFORMS:
@@ -119,11 +120,16 @@ class Needs:
         return need if evaluation_number is None else replace(need, evaluation_number=evaluation_number)
 
 
-def _need(tee: Tee, chain: bytes) -> Need:
-    certificates = parse_chain(chain, "pck-chain")
+def _need(data: bytes) -> Need:
+    quote = Quote.parse(data)
+    chain = quote.authentication.certification
+    if chain.type is not CertificationType.PCK_CHAIN:
+        raise Malformed("certification-type", "The quote does not carry its PCK certificate chain (type 5).")
+    certificates = parse_chain(chain.data, "pck-chain")
     pck = certificates[0]
     if SGX_EXTENSION not in pck.extensions:
         raise Malformed("pck-extension-missing", "The PCK certificate lacks the SGX extension.")
+    tee = Tee.TDX if quote.header.tee_type == TeeType.TDX else Tee.SGX
     fmspc = PckExtension.parse(pck.extensions[SGX_EXTENSION]).fmspc
     return Need(tee, fmspc, _ca(pck.issuer), hashlib.sha256(certificates[-1].spki).digest())
 
@@ -133,7 +139,7 @@ def _ca(name: bytes) -> str:
 
 
 class DirectoryCollateral:
-    """Bundles in the files `*.json` of a directory and of those in it, in the format of `kloister verify --collateral`.
+    """Bundles in the files `*.json` of a directory and of all below it, in the format of `kloister verify --collateral`.
 
     Of several for one platform family, those in force at the time come first, of these the highest evaluation number.
 
@@ -190,8 +196,9 @@ class DirectoryCollateral:
 
     def _scan(self) -> Iterator[tuple[Path, tuple[int, int]]]:
         try:
-            paths = [*self._directory.glob("*.json"), *self._directory.glob("*/*.json")][:_MAX_FILES]
-            for path in paths:
+            if not self._directory.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "No such directory")
+            for path in islice(self._directory.rglob("*.json"), _MAX_FILES):
                 status = path.stat()
                 yield path, (status.st_mtime_ns, status.st_size)
         except OSError as error:
