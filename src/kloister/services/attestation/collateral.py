@@ -139,7 +139,7 @@ def _ca(name: bytes) -> str:
 
 
 class DirectoryCollateral:
-    """Bundles in the files `*.json` of a directory and of all below it, in the format of `kloister verify --collateral`.
+    """Bundles in the files `*.json` of a directory and of all below it, as `kloister verify --collateral` takes them.
 
     Of several for one platform family, those in force at the time come first, of these the highest evaluation number.
 
