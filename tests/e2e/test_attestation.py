@@ -4,101 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from http.client import HTTPSConnection
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kloister.formats.tokens import Jws
 from kloister.formats.tokens.policy import policy_token
 from kloister.formats.wire import b64url
-from kloister.services.broker.listeners import bind_tcp
 from tests.support.attestation import BEARER, PERMIT, sgx_quote
-from tests.support.evidence import NOW, Forge
+from tests.support.attestation_process import Service, serving
 
 pytestmark = pytest.mark.e2e
 VERSION = "api-version=2022-08-01"
-
-
-@dataclass(frozen=True)
-class Service:
-    """A running process."""
-
-    process: subprocess.Popen[bytes]
-    directory: Path
-    port: int
-
-    @property
-    def log(self) -> str:
-        """What it has said."""
-        return (self.directory / "log").read_text()
-
-    def tls(self) -> ssl.SSLContext:
-        """Trusts its authority."""
-        return ssl.create_default_context(cafile=self.directory / "ca.pem")
-
-    @contextmanager
-    def connected(self, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-        """A connection without HTTP."""
-        sock = socket.create_connection(("127.0.0.1", self.port))
-        with sock, context.wrap_socket(sock, server_hostname="localhost") as secured:
-            yield secured
-
-    def ask(self, method: str, path: str, body: bytes | str = b"", *, raw: bool = False) -> tuple[int, Any]:
-        """One request on a connection of its own."""
-        connection = HTTPSConnection("localhost", self.port, context=self.tls(), timeout=30)
-        try:
-            connection.request(method, path, body, {"Authorization": f"Bearer {BEARER}"})
-            answer = connection.getresponse()
-            data = answer.read()
-            return answer.status, data.decode() if raw else json.loads(data)
-        finally:
-            connection.close()
-
-
-@contextmanager
-def serving(directory: Path, *options: str) -> Iterator[Service]:
-    (directory / "bundles").mkdir()
-    (directory / "bundles" / "sgx.json").write_text(json.dumps(Forge().documents()))
-    (directory / "root.der").write_bytes(Forge().pki.root_der())
-    with bind_tcp("127.0.0.1:0") as free:
-        port = free.getsockname()[1]
-    (directory / "attestation.toml").write_text(
-        f"""
-        listen = "127.0.0.1:{port}"
-        [auth]
-        dangerous_bearer_tokens = ["{BEARER}"]
-        [collateral]
-        directory = "bundles"
-        [appraisal]
-        extra_roots = ["root.der"]
-        dangerous_at = {int(NOW.timestamp())}
-        [[instances]]
-        base_url = "https://localhost:{port}"
-        simulated = true
-        """
-    )
-    command = [sys.executable, "-m", "kloister", "serve", "attestation"]
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--config", str(directory / "attestation.toml"), *options], stdout=log, stderr=log
-        )  # fmt: skip
-    service = Service(process, directory, port)
-    try:
-        _wait(service)
-        yield service
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _counted(service: Service) -> float:
@@ -117,17 +38,6 @@ def _all_workers_count(service: Service, least: float) -> bool:
             return True
         time.sleep(0.1)
     return False
-
-
-def _wait(service: Service) -> None:
-    for _ in range(600):
-        assert service.process.poll() is None, service.log
-        try:
-            if service.ask("GET", "/readyz")[0] == 200:
-                return
-        except OSError:
-            time.sleep(0.05)
-    pytest.fail(service.log)
 
 
 def test_a_service_from_its_file_to_its_end(tmp_path: Path) -> None:
