@@ -78,8 +78,7 @@ def run(settings: Settings) -> None:
     sockets = workers.bind(settings.listen, settings.workers)
     tee = None if settings.tee_socket is None else Processor(str(settings.tee_socket))
     root = root_key(settings, tee)
-    certificate, key = tls_files(settings)
-    tls_context(certificate, key)  # said here, not by each worker
+    Tls(settings)  # what is wrong with it is said here, not by each worker
     _announce(settings)
 
     with TemporaryDirectory(prefix="kloister-metrics-") as shared:
@@ -88,7 +87,7 @@ def run(settings: Settings) -> None:
             board = Board(Path(shared), number) if settings.workers > 1 else None
             with ExitStack() as opened, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 process = AttestationProcess(settings, Vault(root, entropy.draw), opened, board, tee)
-                runner.run(process.serve(sock, tls_context(certificate, key)))
+                runner.run(process.serve(sock, Tls(settings)))
 
         if settings.workers > 1:
             with ExitStack() as opened:  # keys are made once, before workers ask for them
@@ -148,13 +147,13 @@ class AttestationProcess:
             openapi.document(kloister.__version__), AccessLog(sys.stderr) if settings.logs_requests else None,
         )  # fmt: skip
 
-    async def serve(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+    async def serve(self, sock: socket.socket, tls: Tls) -> None:
         """Listen until a signal comes; requests under way are finished."""
-        listener = Listener(self.app, sock, AttestationProtocol, context, self._settings.limits_concurrency)
+        listener = Listener(self.app, sock, AttestationProtocol, tls.context, self._settings.limits_concurrency)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _stop, listener, number)
-        looks = ((_LOOK_SECONDS, self._look), (_PUBLISH_SECONDS, self._metrics.publish))
+        looks = ((_LOOK_SECONDS, self._look), (_LOOK_SECONDS, tls.refresh), (_PUBLISH_SECONDS, self._metrics.publish))
         care = [asyncio.create_task(_again(seconds, look)) for seconds, look in looks]
         LOG.info("serving")
         try:
@@ -172,6 +171,33 @@ class AttestationProcess:
 
     def _judged_at(self) -> datetime:
         return self._settings.appraisal_dangerous_at or clock.now()
+
+
+class Tls:
+    """The server's certificate, which is read again when it was replaced; one of our own is renewed in time.
+
+    Raises:
+        Misconfigured: `tls-files`, `key-*`, `certificate-damaged`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._files = tls_files(settings)
+        self._read = self._stamp()
+        self.context = tls_context(*self._files)
+
+    def refresh(self) -> None:
+        """Look whether there is another one, for connections that come from now on."""
+        tls_files(self._settings)
+        found = self._stamp()
+        if found != self._read:
+            tls_context(*self._files)  # before the present one is touched
+            self.context.load_cert_chain(*self._files)
+            self._read = found
+            LOG.info("the server certificate was read again")
+
+    def _stamp(self) -> list[int]:
+        return [path.stat().st_mtime_ns for path in self._files if path.exists()]
 
 
 class Processor:
