@@ -12,7 +12,14 @@ from tests.support.paths import ROOT
 
 SOURCES = ROOT / "src" / "kloister"
 _FAMILIES = ("Malformed", "Unverified", "Denied", "Unavailable", "Misused", "Misconfigured", "KloisterError")
-_CARRIERS = (*_FAMILIES, "Difference", "Condition", "Note", "MaaPolicyError")  # in a refusal, beside a result, or one
+_CARRIERS = (
+    *_FAMILIES,
+    "Difference",
+    "Condition",
+    "Note",
+    "MaaPolicyError",
+    "Conflict",
+)  # in a refusal, beside a result, or one
 _FIELDS = ("HexField", "NumberField", "FlagField")  # of the appraisal policy: claim and code
 _ANY = "*"
 _TYPED = 3  # arguments of every reader of a member: message, name, what

@@ -50,6 +50,8 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "platform-user": Reason(
         "The platform cannot become the user that KLOISTER_PLATFORM_USER names.", "Start it as root, or unset it."
     ),
+    "platform-allocations": Reason("The platform's answer is not a list of allocations.", BUG),
+    "allocation-unreadable": Reason("No socket can be made in an allocation's folder.", "Check the folder's rights."),
     "platform-descriptors": Reason("A message came with other descriptors than it needs.", BUG),
     "*-descriptors": Reason("More descriptors were passed than are taken.", "Pass fewer."),
     "platform-internal": Reason("The platform failed while it served a request.", "Its log says where; report it."),
