@@ -10,6 +10,7 @@ from typing import Protocol
 from kloister import clock, entropy, files
 from kloister.errors import KloisterError, Malformed
 from kloister.kubernetes.node.allocations.record import LIMIT, Allocation
+from kloister.kubernetes.node.kubelet.identity import Identity, identity
 
 _LOG = logging.getLogger("kloister.node.allocations")
 _FOLDER, _OPEN = 0o700, 0o755  # the folder of all is the agent's; one allocation's is its container's
@@ -54,6 +55,7 @@ class Allocations:
         self._platform = platform
         self._now = now
         self._held: dict[str, Allocation] = {}
+        self._seen: Identity | None = None  # the directory, whose time changes with its names
         self._turn = asyncio.Lock()  # what is told to the platform must not be overtaken by what it said before
         directory.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
         self.refresh()
@@ -143,7 +145,11 @@ class Allocations:
         self._record(allocation).unlink(missing_ok=True)
 
     def refresh(self) -> None:
-        """Read what is there; what an agent left half made or half ended, a while ago, is removed."""
+        """Read what is there, if it changed; what an agent left half made or half ended, a while ago, is removed."""
+        seen = identity(self.directory)
+        if seen is not None and seen == self._seen:
+            return
+        self._seen = seen
         records = {path.stem: path for path in self.directory.glob(f"*{_SUFFIX}")}
         for name in self._held.keys() - records.keys():
             del self._held[name]
@@ -160,6 +166,8 @@ class Allocations:
         elif allocation is None or path != self._record(allocation) or self._now() - allocation.made > _HALF_MADE:
             _LOG.warning("record set aside", extra={"record": path.name})
             path.unlink(missing_ok=True)
+        else:
+            self._seen = None  # another agent is at work: look again
 
 
 def _parse(path: Path) -> Allocation | None:

@@ -21,7 +21,7 @@ from kloister.kubernetes.node.kubelet.pod_resources import Holder
 from kloister.kubernetes.node.kubelet.registration import FOLDER
 
 _LOG = logging.getLogger("kloister.node.allocations")
-PAUSE = 2.0  # seconds between two looks
+PAUSE = 4.0  # seconds between two looks
 NEW = 15  # seconds; the kubelet lists a pod's devices only after Allocate has answered
 
 
