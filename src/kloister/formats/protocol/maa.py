@@ -31,6 +31,9 @@ class DataType(StrEnum):
     JSON = "json"
 
 
+_DATA_TYPES = {str(each): each for each in DataType}
+
+
 @dataclass(frozen=True, slots=True)
 class ClientData:
     """Runtime or init time data: the exact bytes that the evidence binds by their SHA-256."""
@@ -143,10 +146,10 @@ def _client_data(value: Any, name: str, *, lenient: bool) -> ClientData | None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("data"), str):
         raise _unfit(name)
-    kind = str(value.get("dataType", "")).lower()
-    if kind not in set(DataType):
+    kind = _DATA_TYPES.get(str(value.get("dataType", "")).lower())
+    if kind is None:
         raise Malformed("attest-request-field", f"The dataType of {name} is neither Binary nor JSON.")
-    return ClientData(DataType(kind), decode(value["data"], name))
+    return ClientData(kind, decode(value["data"], name))
 
 
 def _nonce(value: Any) -> str | int | None:

@@ -198,14 +198,14 @@ def _intel_claims(verified: VerifiedSgx | VerifiedTdx, chosen: Chosen) -> Claims
     own = {
         **_own(verified),
         "kloister-advisories": list(tcb.advisories),
-        "kloister-collateral": {"issued": _instant(chosen.issued), "expires": _instant(verified.collateral_expires)},
+        "kloister-collateral": {"issued": instant(chosen.issued), "expires": instant(verified.collateral_expires)},
         "kloister-fmspc": verified.fmspc,
-        "kloister-tcb-date": _instant(tcb.date),
+        "kloister-tcb-date": instant(tcb.date),
         "kloister-tcb-evaluation-number": tcb.evaluation_number,
         "kloister-tcb-status": str(tcb.status),
     }
     if basis is not None:
-        level = {"status": str(basis.level.status), "date": _instant(basis.level.date), "pcesvn": basis.level.pcesvn}
+        level = {"status": str(basis.level.status), "date": instant(basis.level.date), "pcesvn": basis.level.pcesvn}
         quoting = {"status": str(basis.qe_level.status), "isvsvn": basis.qe_level.isvsvn}
         own["kloister-tcb-level"] = {"platform": level, "qe": quoting}
         if basis.module_level is not None:
@@ -219,7 +219,8 @@ def _own(verified: Verified | VerifiedSnp) -> Claims:
 
 
 @lru_cache(maxsize=4096)
-def _instant(at: datetime) -> str:
+def instant(at: datetime) -> str:
+    """`2026-01-15T00:00:00Z`."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

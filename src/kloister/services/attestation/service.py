@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from kloister import clock, entropy
 from kloister.errors import Denied, KloisterError
 from kloister.formats.protocol.maa import AttestRequest
 from kloister.services.attestation import policies
-from kloister.services.attestation.evidence import Judge, Judged, NeedsWaiting, as_policy_claims
+from kloister.services.attestation.evidence import Judge, Judged, NeedsWaiting, as_policy_claims, instant
 from kloister.services.attestation.instances import Instances, Snapshot
 from kloister.services.attestation.keys import KeyKeeper
 from kloister.services.attestation.kinds import Kind, member_of
@@ -234,7 +234,7 @@ class AttestationService:
         if self._parts.settings.tokens_audience is not None:
             claims["aud"] = self._parts.settings.tokens_audience
         if self._parts.judge.at is not None:
-            claims["kloister-dangerous-judged-at"] = self._parts.judge.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            claims["kloister-dangerous-judged-at"] = instant(self._parts.judge.at)
         return attestation_claims(claims, outcome.token_claims)
 
     def _check_nonce(self, judged: Judged, instance: InstanceSettings, now: int) -> None:
