@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,14 +58,27 @@ class Clinic:
         self.convert("clinic")
         self._run("policy", "apply", str(next(self.folder.glob("*.policy.yaml"))), *self._at)
         self._run("secret", "set", "clinic/inference", "db", "--file", str(self.folder / "password"), *self._at)
-        self.stack.cluster.import_image(self.folder / "clinic.tar", IMAGE)
+        self.bring("clinic", IMAGE)
 
     def convert(self, name: str, *options: str) -> None:
-        """Convert it to `NAME.tar`."""
-        source, target = f"oci:{self.folder}/plain:1", f"oci-archive:{self.folder}/{name}.tar:1"
+        """Convert it to the layout `NAME`."""
+        source, target = f"oci:{self.folder}/plain:1", f"oci:{self.folder}/{name}:1"
         policy = ("--policy", "clinic/inference", "--policy-template", str(self.folder / "template.yaml"))
         writable = ("--writable", "/etc/tls")
         self._run("convert", source, target, *policy, *writable, "--simulated", *options, *self._at)
+
+    def bring(self, name: str, image: str) -> None:
+        """Give the nodes the image of the layout `NAME`."""
+        archive = self.folder / f"{name}.tar"
+        with tarfile.open(archive, "w") as tar:
+            tar.add(self.folder / name, ".")
+        self.stack.cluster.import_image(archive, image)
+
+    def set_tcb(self, status: str) -> None:
+        """What the platform's maker says of its security from now on; a new broker has no older answer in mind."""
+        self._run("simulator", "tcb-recovery", status, *self._at)
+        self.stack.stop_broker()
+        self.stack.start_broker()
 
     def objects(self, replicas: int, image: str = IMAGE) -> dict[str, Any]:
         """A deployment of it."""
@@ -87,6 +101,13 @@ class Clinic:
         shown = kloister("secret", "show", "clinic/inference", "ca", "--public", *self._at)
         context = ssl.create_default_context(cadata=shown.out)
         return dict(json.loads(fetch(f"https://localhost:{door}/health", context)))
+
+    def answers(self, cluster: Cluster, node_port: int) -> bool:
+        """Whether the service says that it is well."""
+        try:
+            return bool(self.ask(cluster, node_port)["status"] == "ok")
+        except OSError:  # it is Ready before it listens
+            return False
 
     @property
     def _at(self) -> tuple[str, str]:

@@ -71,6 +71,11 @@ class Stack:
         self._start(self._control, "broker", "broker", "--state", self.state, "--listen", BROKER)
         self.cluster.wait("the broker", (self.state / "broker" / "admin.sock").exists)
 
+    def stop_broker(self) -> None:
+        """End it; its state stays."""
+        self._control.stop("broker")
+        (self.state / "broker" / "admin.sock").unlink(missing_ok=True)
+
     def start_agent(self) -> None:
         """Start the node's agent."""
         control = self.state / "platform" / "control.sock"
