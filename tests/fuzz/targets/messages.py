@@ -1,4 +1,4 @@
-"""What comes over a wire or from a person: release messages, the enclave's socket, policies."""
+"""What comes over a wire or from a person: release messages, the enclave's socket, requests to attest, policies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from kloister.formats.policy import parse_policy
 from kloister.formats.protocol import aesm, tee
 from kloister.formats.protocol.frames import Decoder
+from kloister.formats.protocol.maa import AttestRequest, SnpEvidence
 from kloister.formats.protocol.release import (
     Bundle,
     Challenge,
@@ -18,10 +22,12 @@ from kloister.formats.protocol.release import (
     Sealed,
     SecretFile,
 )
-from kloister.formats.wire import canonical_json
+from kloister.formats.tokens.policy import PolicyToken, policy_token
+from kloister.formats.wire import b64url, canonical_json
 from kloister.services.yaml import load
 from kloister.trust.policy.appraisal import parse_appraisal
 from tests.fuzz.target import Target
+from tests.support.attestation import Signer
 from tests.support.broker import DOCUMENT
 
 _LIMIT = 1 << 20  # bytes of a message
@@ -38,6 +44,9 @@ def targets() -> Iterator[Target]:
     yield Target(name="tee-request", read=_tee, seeds=_tee_requests)
     yield Target(name="aesm-request", read=aesm.parse_request, seeds=_aesm_requests)
     yield Target(name="aesm-answer", read=aesm.parse_answer, seeds=_aesm_answers)
+    yield Target(name="attest-request", read=_attest_request, seeds=_attest_requests)
+    yield Target(name="snp-evidence", read=SnpEvidence.parse, seeds=_snp_evidence)
+    yield Target(name="policy-token", read=lambda data: _policy_token(data.decode("utf-8", "replace")), seeds=_tokens)
     yield Target(name="release-policy", read=lambda data: parse_policy(load(data, "policy")), seeds=_policies)
     yield Target(name="appraisal-policy", read=parse_appraisal, seeds=lambda: [json.dumps(_APPRAISAL).encode()])
 
@@ -117,3 +126,38 @@ def _aesm_answers() -> list[bytes]:
 
 def _policies() -> list[bytes]:
     return [json.dumps(DOCUMENT).encode(), json.dumps(DOCUMENT, indent=1).encode()]
+
+
+def _attest_request(data: bytes) -> object:
+    """All that is read of a request before any evidence is looked at."""
+    request = AttestRequest.parse(data, "quote")
+    given = [one for one in (request.runtime, request.inittime) if one is not None]
+    return [one.json for one in given if one.type == "json"]
+
+
+def _attest_requests() -> list[bytes]:
+    data = {"data": b64url(b'{"jwk": [1, true, null]}'), "dataType": "JSON"}
+    full = {"quote": b64url(b"quote"), "runtimeData": data, "initTimeData": data, "nonce": 1 << 63}
+    return [
+        json.dumps({**full, "draftPolicyForAttestation": "version=1.0;"}).encode(),
+        json.dumps({"Quote": "cXVvdGU=", "EnclaveHeldData": "AA", "initTimeData": {"dataType": "JSON"}}).encode(),
+    ]
+
+
+def _snp_evidence() -> list[bytes]:
+    return [json.dumps({"SnpReport": b64url(bytes(64)), "VcekCertChain": b64url(b"-----BEGIN"), "More": []}).encode()]
+
+
+def _policy_token(text: str) -> object:
+    """A policy, or the empty token that resets one."""
+    token = PolicyToken.parse(text)
+    return token.policy if token.payload else token.signer()
+
+
+def _tokens() -> list[bytes]:
+    signer = Signer.make("fuzz", curve=True)
+    payload = b64url(json.dumps({"AttestationPolicy": b64url(b"version=1.0;")}).encode())
+    signed = b64url(json.dumps({"alg": "ECDH256", "jwk": {"x5c": [signer.x5c]}}).encode()) + f".{payload}"
+    assert isinstance(signer.key, ec.EllipticCurvePrivateKey)
+    signature = b64url(signer.key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    return [policy_token("version=1.0;").encode(), b"eyJhbGciOiJub25lIn0..", f"{signed}.{signature}".encode()]
