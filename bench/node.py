@@ -25,6 +25,7 @@ from bench.support.processes import Watched
 from kloister.kubernetes.names import ENCLAVE, EPC_BLOCK, PROVISION
 from kloister.kubernetes.node.kubelet import device_plugin_pb2 as api
 from tests.support.kubelet import Kubelet
+from tests.support.kubelet.pods import Pod
 
 SIZES = ("32Gi,32Gi", "256Gi,256Gi")  # 8,192 blocks each, of 8 and of 64 MiB
 BLOCKS = 8192
@@ -94,7 +95,10 @@ def allocate(kubelet: Kubelet, calls: int) -> list[float]:
     series: list[float] = []
     for number in range(calls):
         first = number % CONTAINERS * EACH
-        one = api.ContainerAllocateRequest(device_ids=ids[first : first + EACH])
+        blocks = ids[first : first + EACH]
+        if number < CONTAINERS:  # without a pod that the kubelet lists, an allocation ends after a while
+            kubelet.pods.append(Pod("bench", f"pod-{number}", f"uid-{number}", {"app": {EPC_BLOCK: blocks}}))
+        one = api.ContainerAllocateRequest(device_ids=blocks)
         request = api.AllocateRequest(container_requests=[one])
         began = time.perf_counter()
         endpoint.ask("Allocate", request, api.AllocateResponse)
