@@ -13,12 +13,14 @@ from typing import Any
 
 from kloister.errors import Malformed
 from kloister.kubernetes.names import GROUP
+from kloister.kubernetes.quantity import LARGEST
 
 API_VERSION = f"{GROUP}/v1alpha1"
 KIND = "ConfidentialNode"
 PLURAL = "confidentialnodes"
 _SECTIONS = 64  # NUMA nodes; far more than there are
 _FLAGS = ("sgx1", "sgx2", "flc", "kss", "fsgsbase")
+_TEES = ("tdx", "snp")
 Json = dict[str, Any]
 
 
@@ -77,7 +79,7 @@ class ConfidentialNode:
     def _parse(cls, document: Mapping[str, Any]) -> ConfidentialNode:
         spec = document["spec"]
         sections = tuple(Section(_natural(item["node"]), _natural(item["bytes"])) for item in spec["sections"])
-        if len(sections) > _SECTIONS:
+        if len(sections) > _SECTIONS or sum(section.bytes for section in sections) > LARGEST:
             raise ValueError
         return cls(
             name=str(document["metadata"]["name"]),
@@ -86,7 +88,7 @@ class ConfidentialNode:
             flags=frozenset(str(flag) for flag in spec["flags"]) & frozenset(_FLAGS),
             simulated=spec["simulated"] is not False,
             seen=datetime.strptime(spec["seen"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC),
-            tees=tuple(str(tee) for tee in spec.get("tees", ())),
+            tees=tuple(tee for tee in spec.get("tees", ()) if tee in _TEES),  # they become labels of the node
             adopted=str(spec.get("adopted", "")),
             quotes=spec["quotes"]["ready"] is True,
             reason=str(spec["quotes"].get("reason", "")),

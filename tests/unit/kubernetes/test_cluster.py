@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from base64 import b64decode
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,27 @@ def test_a_round_writes_what_the_agent_reports_and_the_next_one_nothing(server: 
     assert found["status"]["capacity"]["sgx.intel.com/epc"] == str(1 << 30)
     assert found["metadata"]["labels"]["sgx.intel.com/capable"] == "true"
     assert found["spec"]["taints"][0]["key"] == "sgx.intel.com/epc"
+
+
+def test_a_node_that_cannot_be_written_does_not_stop_the_others(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(cluster: Cluster, name: str, patch: dict[str, Any]) -> None:
+        await (real(cluster, name, patch) if name == "n1" else cluster.patch_node("absent", {}))
+
+    real = Cluster.patch_node_status
+
+    async def rounds() -> None:
+        cluster = Cluster()
+        for name in ("n0", "n1"):
+            server.put(NODE.replace("n1", name), node(metadata={"name": name}))
+            await cluster.write_report(replace(REPORT, name=name))
+        monkeypatch.setattr(Cluster, "patch_node_status", refuse)
+        await Controller(cluster, await led(cluster), taint=True).round()
+        await cluster.close()
+
+    asyncio.run(rounds())
+    assert server.objects[NODE]["status"]["capacity"]["sgx.intel.com/epc"] == str(1 << 30)
 
 
 def test_who_does_not_lead_writes_nothing(server: ApiServer) -> None:

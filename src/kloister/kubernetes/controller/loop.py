@@ -105,6 +105,8 @@ class Controller:
                 LOG.info("node %s: %s", _name(node), wanted.status["status"]["capacity"])
         except Conflict:
             self._changed.set()  # looked at again at once
+        except KloisterError as error:  # one node that cannot be written must not keep the others from it
+            LOG.warning("node %s: %s", _name(node), error)
 
     async def _delete(self, pod: Mapping[str, Any]) -> None:
         metadata = pod["metadata"]

@@ -35,7 +35,7 @@ def change(node: Mapping[str, Any], report: ConfidentialNode | None, at: datetim
         at: now.
         taint: whether ordinary pods are kept off.
     """
-    alive = report is not None and at - report.seen <= STALE
+    alive = report is not None and abs(at - report.seen) <= STALE  # one of the future would never grow old
     current = report if alive else None
     return Change(_metadata(node, current, taint=taint), _capacity(node, current))
 

@@ -58,7 +58,8 @@ def test_other_writers_labels_and_taints_stay() -> None:
 def test_a_silent_agent_takes_capacity_labels_and_taint_away() -> None:
     present = node({**labels(REPORT), "zone": "a", SIMULATE: "true"}, [TAINT], {"sgx.intel.com/epc": "64Gi"})
     assert change(present, REPORT, AT + STALE, taint=True) == Change(None, None)
-    for report, at in ((REPORT, AT + STALE + timedelta(seconds=1)), (None, AT)):
+    late = timedelta(seconds=1)
+    for report, at in ((REPORT, AT + STALE + late), (REPORT, AT - STALE - late), (None, AT)):
         wanted = change(present, report, at, taint=True)
         assert wanted.status == {"status": {"capacity": {"sgx.intel.com/epc": "0"}}}
         assert wanted.node is not None
@@ -117,4 +118,18 @@ def test_a_report_with_a_part_missing_is_refused(path: str) -> None:
     del document["spec"][path]
     with pytest.raises(Malformed) as caught:
         ConfidentialNode.parse(document)
+    assert caught.value.code == "confidential-node"
+
+
+def test_a_report_puts_no_labels_of_its_choice_on_a_node() -> None:
+    document = replace(REPORT, tees=("snp", "simulate", "a b")).build()
+    assert ConfidentialNode.parse(document).tees == ("snp",)
+    assert SIMULATE not in labels(ConfidentialNode.parse(document))
+
+
+def test_a_report_of_more_than_a_quantity_holds_is_refused() -> None:
+    half = Section(0, 2**62)
+    assert ConfidentialNode.parse(replace(REPORT, sections=(half,)).build()).epc == 2**62
+    with pytest.raises(Malformed) as caught:
+        ConfidentialNode.parse(replace(REPORT, sections=(half, half)).build())
     assert caught.value.code == "confidential-node"
