@@ -19,6 +19,7 @@ from kloister.formats.wire import is_unicode, load_json
 
 MAX_REQUEST = 1024 * 1024  # bytes of a body; quotes have 5 KiB, SNP evidence 10, runtime data some
 _MAX_NONCE = 1024  # characters
+_MAX_DEPTH = 64  # of JSON data, as .NET reads by default, which Azure's service and clients run on
 _U64 = 1 << 64
 _BOUND = 32  # bytes of report data that hold the hash
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -43,10 +44,16 @@ class ClientData:
 
     @property
     def json(self) -> Any:
-        """The value of JSON data. Raises `Malformed`: `client-data-json` (also fractions beyond every float)."""
+        """The value of JSON data.
+
+        Raises:
+            Malformed: `client-data-json`, also for fractions beyond every float and more than 64 levels.
+        """
         value = load_json(self.data, "client-data", MAX_REQUEST)
-        if not _finite(value):
-            raise Malformed("client-data-json", "A number of the client's data is too large.")
+        if not _fits(value):
+            raise Malformed(
+                "client-data-json", f"The client's data has a number too large, or more than {_MAX_DEPTH} levels."
+            )
         return value
 
     def check_bound(self, bound: bytes, what: str) -> None:
@@ -167,12 +174,17 @@ def _text(value: Any, name: str) -> str | None:
     raise _unfit(name)
 
 
-def _finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return abs(value) != float("inf")
-    if isinstance(value, dict):
-        return all(_finite(part) for part in value.values())
-    return all(_finite(part) for part in value) if isinstance(value, list) else True
+def _fits(value: Any) -> bool:
+    """Level by level, not by recursion: what nests too deep must not end in the interpreter's own limit."""
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        if any(isinstance(one, float) and abs(one) == float("inf") for one in level):
+            return False
+        parts = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
+        if not parts:
+            return True
+        level = [one for part in parts for one in part]
+    return False
 
 
 def _unfit(name: str) -> Malformed:

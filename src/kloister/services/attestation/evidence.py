@@ -78,7 +78,7 @@ class Judge:
         kind: Kind,
         request: AttestRequest,
         *,
-        simulated: bool,
+        simulated: bool | None,
         now: datetime,
         evaluation_number: Callable[[], int | None],
         wait: bool,
@@ -88,7 +88,7 @@ class Judge:
         Args:
             kind: of evidence.
             request: what the client sent.
-            simulated: whether simulated platforms are accepted.
+            simulated: whether simulated platforms are accepted, or genuine ones, never both for one key; None: either.
             now: the present.
             evaluation_number: asked only where there is something to choose.
             wait: fetch collateral that is not at hand.
@@ -96,7 +96,7 @@ class Judge:
         Raises:
             NeedsWaiting: the collateral is not at hand, and `wait` is false.
             Malformed, Unverified: the evidence is not genuine; `client-data-*`, `collateral-none`, `oe-report-*`.
-            Denied: `tcb-not-accepted`, `simulated-not-allowed`.
+            Denied: `tcb-not-accepted`, `simulated-not-allowed`, `genuine-not-allowed`.
             Unavailable: the collateral could not be fetched.
         """
         at = self.at or now
@@ -113,7 +113,9 @@ class Judge:
             return self._tdx(quote, request, chosen, at, simulated=simulated)
         return self._sgx(quote, request, chosen, at, simulated=simulated)
 
-    def _sgx(self, quote: bytes, request: AttestRequest, chosen: Chosen, at: datetime, *, simulated: bool) -> Judged:
+    def _sgx(
+        self, quote: bytes, request: AttestRequest, chosen: Chosen, at: datetime, *, simulated: bool | None
+    ) -> Judged:
         verified = verify_sgx(quote, chosen.collateral, self.roots, at, self.cache)
         self._accept(verified, simulated=simulated)
         report = verified.report
@@ -123,7 +125,9 @@ class Judge:
         claims |= _client_claims(request, report.report_data, report.configid, kind=maa.SGX)
         return Judged(verified, _common(claims, maa.SGX), _intel_claims(verified, chosen))
 
-    def _tdx(self, quote: bytes, request: AttestRequest, chosen: Chosen, at: datetime, *, simulated: bool) -> Judged:
+    def _tdx(
+        self, quote: bytes, request: AttestRequest, chosen: Chosen, at: datetime, *, simulated: bool | None
+    ) -> Judged:
         verified = verify_tdx(quote, chosen.collateral, self.roots, at, self.cache)
         self._accept(verified, simulated=simulated)
         report = verified.report
@@ -133,7 +137,7 @@ class Judge:
         own["kloister-collateral"]["hashes"] = chosen.hashes
         return Judged(verified, _common(claims, maa.TDX), own)
 
-    def _snp(self, request: AttestRequest, at: datetime, *, simulated: bool) -> Judged:
+    def _snp(self, request: AttestRequest, at: datetime, *, simulated: bool | None) -> Judged:
         evidence = SnpEvidence.parse(request.evidence)
         end = evidence.certificates.find(_END) + len(_END)
         endorsement = SnpEndorsement(vek=evidence.certificates[:end], chain=evidence.certificates[end:])
@@ -144,13 +148,19 @@ class Judge:
         claims |= _client_claims(request, report.report_data, report.host_data, kind=maa.SNP)
         return Judged(verified, _common(claims, maa.SNP), _own(verified))
 
-    def _accept(self, verified: Verified, *, simulated: bool) -> None:
+    def _accept(self, verified: Verified, *, simulated: bool | None) -> None:
         """What the operator decides; debug and measurements are for the instance's policy."""
-        if verified.simulated and not simulated:
+        if verified.simulated and simulated is False:
             raise Denied(
                 "simulated-not-allowed",
                 "The evidence is of a simulated platform, which proves nothing.",
                 "Ask an instance that is declared simulated.",
+            )
+        if simulated and not verified.simulated:
+            raise Denied(
+                "genuine-not-allowed",
+                "This instance is declared simulated: what its key signs must not be taken for more.",
+                "Ask an instance that is not declared simulated.",
             )
         if verified.tcb is not None and verified.tcb.status not in self.accept:
             advisories = f" ({', '.join(verified.tcb.advisories)})" if verified.tcb.advisories else ""

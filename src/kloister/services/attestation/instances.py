@@ -47,14 +47,15 @@ class Instances:
         held = self._held.get(instance.base_url)
         if held is None or held.generation != generation or now >= held.until:
             with self._lock:
-                held = self._load(instance.base_url, now, generation)
+                held = self._load(instance, now, generation)
                 self._held[instance.base_url] = held
         return held
 
-    def _load(self, url: str, now: int, generation: int) -> Snapshot:
+    def _load(self, instance: InstanceSettings, now: int, generation: int) -> Snapshot:
         """Read after the number was: what changes in between is read twice, never missed."""
+        url = instance.base_url
         with self._store.read() as transaction:
-            ring = self._keys.ring(transaction.signing_keys(url), url, now)
+            ring = self._keys.ring(transaction.signing_keys(instance.signer), url, now)
             policies = {kind: ActivePolicy.stored(transaction.policy(url, kind), kind) for kind in Kind}
             certificates = transaction.certificates(url)
         return Snapshot(generation, min(now + _FRESH, ring.current.ends), ring, policies, certificates)

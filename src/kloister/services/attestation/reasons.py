@@ -33,6 +33,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "collateral-none": Reason(
         "The service has no collateral for this platform family.", "Ask its operator to add it."
     ),
+    "genuine-not-allowed": Reason(
+        "The instance is declared simulated, and no key signs claims of both kinds of platforms.",
+        "Ask an instance that is not declared simulated.",
+    ),
     "tcb-identifier": Reason("The policy names a TCB baseline that is no number.", "Correct configurationrules."),
     "tpm-message": Reason("This message of TPM attestation is not answered here.", "Only the first round is."),
     "attestation-nonce": Reason("The nonce in the runtime data is not one of this instance's.", "POST /v1/nonce."),

@@ -80,7 +80,7 @@ class AttestationService:
         for instance in self._parts.settings.instances:
             now = self._parts.now()
             with self._parts.store.read() as transaction:
-                due = self._parts.keys.due(transaction.signing_keys(instance.base_url), int(now.timestamp()))
+                due = self._parts.keys.due(transaction.signing_keys(instance.signer), int(now.timestamp()))
                 seeded = bool(transaction.certificates(instance.base_url))
             if due or not seeded:
                 self._make(instance, now)
@@ -264,7 +264,7 @@ class AttestationService:
     def _make(self, instance: InstanceSettings, now: datetime) -> None:
         parts, url, unix = self._parts, instance.base_url, int(now.timestamp())
         with parts.store.write() as transaction:
-            for kid in parts.keys.keep(transaction, url, unix, parts.draw):
+            for kid in parts.keys.keep(transaction, instance.signer, unix, parts.draw):
                 audit.append(transaction, parts.vault, unix, "key-made", {"instance": url, "kid": kid})
             given = parts.certificates.get(url, ())
             if policies.seed_certificates(transaction, instance, given, now):

@@ -82,6 +82,11 @@ class InstanceSettings:
         """`host[:port]` in lower case, as it stands in the header Host."""
         return urlsplit(self.base_url).netloc.lower()
 
+    @property
+    def signer(self) -> str:
+        """Whose signing keys: those made while it is declared simulated are no others, and sign nothing else."""
+        return f"{self.base_url}#simulated" if self.simulated else self.base_url
+
     @classmethod
     def read(cls, value: Any, base: Path) -> Self:
         """One entry of `instances`. Raises `Misconfigured`: `attestation-setting`."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from kloister.formats.tokens import unsecured
 from kloister.services.attestation.keys import SigningKey
+from kloister.trust.policy.maa.known import is_reserved
 
 RESULT_VALIDITY = 3600  # seconds of a token that answers an administrative request
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -29,8 +30,11 @@ def result_token(claims: Claims, key: SigningKey, issuer: str, now: int) -> str:
 
 
 def attestation_claims(judged: Claims, issued: Claims) -> Claims:
-    """The policy's claims at top level, where none of the service's has the name, and all of them in `x-ms-policy`."""
-    return {**issued, **judged, "x-ms-policy": issued} if issued else judged
+    """The policy's claims at top level, unless the name is one of the service's, and all of them in `x-ms-policy`."""
+    if not issued:
+        return judged
+    top = {name: value for name, value in issued.items() if not is_reserved(name)}
+    return {**top, **judged, "x-ms-policy": issued}
 
 
 def draft_token(claims: Claims, key: SigningKey) -> str:

@@ -63,7 +63,7 @@ def evidence_claims(data: bytes, collateral: Collateral, roots: Sequence[Root], 
     judged = judge.judge(
         Kind.TDX_VM if tdx else Kind.SGX_ENCLAVE,
         AttestRequest(evidence=quote),
-        simulated=True,
+        simulated=None,
         now=at,
         evaluation_number=lambda: None,
         wait=True,

@@ -156,6 +156,26 @@ def test_a_policy_cannot_overwrite_what_the_service_says(process: AttestationPro
     assert claims["x-ms-policy"]["iss"] == "evil"
 
 
+@pytest.mark.parametrize(
+    "name", ["kloister-nonce", "kloister-anything", "aud", "x-ms-policy-signer", "x-ms-runtime", "nonce", "tdx_mrtd"]
+)
+def test_a_policy_does_not_say_what_the_service_left_unsaid(process: AttestationProcess, name: str) -> None:
+    rules = f'=>issue(type="{name}",value="forged");=>issue(type="mine",value=1);'
+    draft = f"version=1.0;authorizationrules{{=>permit();}};issuancerules{{{rules}}};"
+    claims = attest(process, sgx_quote(), draftPolicyForAttestation=draft).claims
+    assert name not in claims
+    assert claims["mine"] == 1
+    assert claims["x-ms-policy"] == {name: "forged", "mine": 1}
+
+
+@pytest.mark.parametrize("depth", [64, 65, 600])
+def test_client_data_that_nest_too_deep_are_refused(process: AttestationProcess, depth: int) -> None:
+    data = b"[" * depth + b"1" + b"]" * depth
+    answer = attest(process, sgx_quote(data), runtimeData=client_data(data, "JSON"))
+    expected = (200, "") if depth == 64 else (400, "client-data-json")
+    assert (answer.status, answer.reason) == expected
+
+
 @pytest.mark.parametrize("encoding", ["url", "url-padded", "standard", "standard-bare"])
 def test_every_encoding_of_bytes_is_read(process: AttestationProcess, encoding: str) -> None:
     import base64
@@ -218,6 +238,16 @@ def test_simulated_evidence_needs_an_instance_that_is_declared_so(process: Attes
     assert (answer.status, answer.reason) == (400, "simulated-not-allowed")
     strict, simulated = (ask(process, "GET", "/certs", base=base, bearer=None).json["keys"] for base in (STRICT, AAD))
     assert not {key["kid"] for key in strict} & {key["kid"] for key in simulated}
+
+
+def test_an_instance_that_was_declared_simulated_has_other_keys_afterwards(tmp_path: Path) -> None:
+    found = []
+    for simulated in (True, False, True):
+        with running(settings(tmp_path, [{"base_url": AAD, "simulated": simulated}])) as process:
+            keys = ask(process, "GET", "/certs", bearer=None).json["keys"]
+            found.append({key["kid"] for key in keys})
+    assert not found[0] & found[1]
+    assert found[0] == found[2]
 
 
 def test_a_status_that_the_operator_does_not_accept(tmp_path: Path) -> None:

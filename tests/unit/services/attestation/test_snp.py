@@ -24,9 +24,11 @@ def evidence(directory: Path) -> dict[str, Any]:
     return {"SnpReport": b64url(report), "VcekCertChain": b64url(chain)}
 
 
-def attest(name: str, tmp_path: Path, **members: Any) -> tuple[Answer, SnpReport]:
+def attest(name: str, tmp_path: Path, *, simulated: bool = False, **members: Any) -> tuple[Answer, SnpReport]:
     directory = vectors("evidence", "snp", name)
-    with running(settings(tmp_path, [{"base_url": AAD}], appraisal={"dangerous_at": AT})) as process:
+    with running(
+        settings(tmp_path, [{"base_url": AAD, "simulated": simulated}], appraisal={"dangerous_at": AT})
+    ) as process:
         body = {"report": b64url(json.dumps(evidence(directory)).encode()), **members}
         answer = ask(process, "POST", "/attest/SevSnpVM", body, bearer=None)
     return answer, SnpReport.parse((directory / "report.bin").read_bytes().ljust(SnpReport.SIZE, b"\0"))
@@ -72,3 +74,8 @@ def test_what_is_not_genuine_is_refused(name: str, tmp_path: Path) -> None:
 def test_data_that_the_report_does_not_bind(tmp_path: Path) -> None:
     answer, _ = attest("v3-SEV-Milan-2cf09fff", tmp_path, runtimeData=client_data(b"{}", "JSON"))
     assert answer.reason == "client-data-binding"
+
+
+def test_no_key_signs_claims_of_both_kinds(tmp_path: Path) -> None:
+    answer, _ = attest("v3-SEV-Milan-2cf09fff", tmp_path, simulated=True)
+    assert (answer.status, answer.reason) == (400, "genuine-not-allowed")

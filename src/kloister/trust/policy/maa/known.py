@@ -69,7 +69,16 @@ PROPERTIES: Mapping[str, str] = MappingProxyType({
     "omit_x5c": _BOOLEAN,
 })  # fmt: skip
 
-# Names that a token has of its own: a claim of a policy is then in `x-ms-policy` only
+# Names that every token has of its own
 TOKEN = frozenset({
     "aud", "exp", "iat", "iss", "jti", "nbf", "x-ms-policy", "x-ms-policy-hash", "x-ms-policy-signer",
 })  # fmt: skip
+_POLICYS = frozenset({"x-ms-compliance-status"})  # Azure's policies for virtual machines issue it; nobody else says it
+
+
+def is_reserved(name: str) -> bool:
+    """Whether only the service says this at the top of a token: a policy's claim of the name is in `x-ms-policy` only.
+
+    It holds for tokens without the claim, too: leaving a name out says something.
+    """
+    return name not in _POLICYS and (name in TOKEN or name in INCOMING or name.startswith("kloister-"))

@@ -77,7 +77,7 @@ def _rule(rule: Rule) -> Iterator[Finding]:
     name = action.type.value if isinstance(action.type, Literal) else None
     if not isinstance(name, str):
         return
-    if action.verb is Verb.ISSUE and (name in known.TOKEN or name in known.INCOMING):
+    if action.verb is Verb.ISSUE and known.is_reserved(name):
         text = f"A token has {print_value(name)} of its own: this claim will be seen in x-ms-policy only."
         yield Finding(action.place, text)
     if action.verb is Verb.ISSUE_PROPERTY:
