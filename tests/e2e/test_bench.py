@@ -94,3 +94,16 @@ def test_the_node_agent_is_asked_as_a_kubelet_asks(tmp_path: Path) -> None:
         assert found["restarted"] > 0
         assert len(found["Allocate"]) == len(found["GetPreferredAllocation"]) == 3
         assert 20 < found["resident"] < 200
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_attestations_are_compared_with_their_signatures(tmp_path: Path) -> None:
+    found = _result(tmp_path, "attest.py", "--requests", "40")["algorithms"]
+    assert set(found) == {"RS256", "ES256"}
+    for one in found.values():
+        assert one["bound"] > 100
+        assert 0 < one["readySeconds"] < 60
+        for figures in one["clients"].values():
+            assert 0 < figures["p50"] <= figures["p99"]
+            assert figures["rate"] == pytest.approx(40 / figures["seconds"])
+            assert 0 < figures["share"] < 1

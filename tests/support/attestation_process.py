@@ -101,7 +101,7 @@ def configured(directory: Path, port: int) -> None:
 
 @contextmanager
 def started(directory: Path, port: int, *options: str) -> Iterator[Service]:
-    """A process with the folder's settings that listens on the port; killed at the end."""
+    """A process with the folder's settings that listens on the port; told to end at the end."""
     command = [
         sys.executable, "-m", "kloister", "serve", "attestation", "--config", str(directory / "attestation.toml"),
         "--listen", f"127.0.0.1:{port}", *options,
@@ -114,8 +114,12 @@ def started(directory: Path, port: int, *options: str) -> Iterator[Service]:
         service.wait()
         yield service
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 @contextmanager
