@@ -10,6 +10,7 @@ from kloister.formats.dcap.quote import (
     Header,
     Quote,
     TeeType,
+    tee_type,
 )
 from kloister.formats.dcap.status import TcbStatus
 from kloister.formats.dcap.tcb_info import Component, TcbInfo, TcbLevel, TdxModule
@@ -30,4 +31,5 @@ __all__ = [
     "TcbStatus",
     "TdxModule",
     "TeeType",
+    "tee_type",
 ]

@@ -89,6 +89,16 @@ class Header:
         return w.raw(self.qe_vendor_id, 16).raw(self.user_data, 20).build()
 
 
+def tee_type(data: bytes) -> TeeType | None:
+    """What a quote's header says that made it, whatever follows; None where there is no header that is known."""
+    try:
+        header = Header.parse(data[:HEADER_SIZE])
+        _check_header(header)
+    except Malformed:
+        return None
+    return TeeType(header.tee_type)
+
+
 _CERTIFICATION_TYPES = {int(each): each for each in CertificationType}
 
 

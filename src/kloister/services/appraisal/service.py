@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from kloister.errors import KloisterError, Malformed, Misconfigured, Unverified
-from kloister.formats.dcap import Quote, TeeType
+from kloister.errors import Malformed, Misconfigured, Unverified
+from kloister.formats.dcap import tee_type
 from kloister.services.appraisal.bound import bound
 from kloister.services.appraisal.kinds import SNP_KINDS, TOKEN_KINDS, Evidence, Kind
 from kloister.services.appraisal.recognise import identify, unwrap
 from kloister.services.appraisal.result import Appraisal
 from kloister.services.appraisal.tokens import TokenKeys, appraise_token
 from kloister.trust.evidence import TcbRevoked, TcbUnsupported, Verified
-from kloister.trust.policy.appraisal import AppraisalPolicy, AppraisalRefused, check_appraisal
+from kloister.trust.policy.appraisal import AppraisalPolicy, AppraisalRefused, judge
 from kloister.trust.snp_evidence import VerifiedSnp
 from kloister.trust.verifier import (
     AmdRoot,
@@ -47,32 +46,32 @@ def appraise(
     Raises:
         Misconfigured: `collateral-missing`, `endorsement-missing`.
     """
-    kind = tee = None
+    kind = evidence = None
     try:
         kind, inner = identify(data)
         if kind in TOKEN_KINDS:
             return appraise_token(kind, inner, token_keys, at, policy)
         evidence = unwrap(kind, inner)
-        tee = _claimed(evidence)
         if evidence.inner in SNP_KINDS:
             verified: Verified = _verify_snp(evidence, endorsement, roots, at, cache)
         else:
             verified = verify_quote(evidence.data, _needed(collateral), _of_intel(roots), at, cache)
         more = bound(evidence, verified, at)
     except TcbRevoked as reason:
-        return replace(_revoked(reason), kind=kind)
+        return _revoked(kind, reason)
     except (Malformed, Unverified) as reason:
         basis = reason.basis if isinstance(reason, TcbUnsupported) else None
+        tee = None if evidence is None else _claimed(evidence)
         return Appraisal(genuine=False, accepted=False, kind=kind, tee=tee, reason=reason, basis=basis)
-    found = _judged(verified, policy, at)
-    return replace(found, kind=kind, claims={**verified.claims, **more} if more else found.claims)
+    return _judged(kind, verified, more, policy, at)
 
 
-def _claimed(evidence: Evidence) -> str:
-    """The kind of TEE that evidence says it is of."""
+def _claimed(evidence: Evidence) -> str | None:
+    """The kind of TEE that evidence says it is of; of a quote, its header does."""
     if evidence.inner in SNP_KINDS:
         return VerifiedSnp.tee
-    return TeeType(Quote.parse(evidence.data).header.tee_type).name.lower()
+    tee = tee_type(evidence.data)
+    return None if tee is None else tee.name.lower()
 
 
 def _verify_snp(
@@ -105,38 +104,36 @@ def _of_intel(roots: Sequence[Root | AmdRoot]) -> list[Root]:
     return [root for root in roots if isinstance(root, Root)]
 
 
-def _judged(verified: Verified, policy: AppraisalPolicy | None, at: datetime) -> Appraisal:
-    if policy is None:
-        return _genuine(verified, None)
-    try:
-        check_appraisal(verified, policy, at)
-    except AppraisalRefused as reason:
-        return replace(_genuine(verified, reason), conditions=reason.conditions)
-    return _genuine(verified, None)
-
-
-def _genuine(verified: Verified, reason: KloisterError | None) -> Appraisal:
+def _judged(
+    kind: Kind, verified: Verified, more: Mapping[str, str], policy: AppraisalPolicy | None, at: datetime
+) -> Appraisal:
+    """What genuine evidence says, and whether the policy wants it. `more`: claims of what came with it."""
+    conditions = judge(verified, policy, at) if policy is not None else ()
+    claims = verified.claims
     return Appraisal(
         genuine=True,
-        accepted=reason is None,
+        accepted=not conditions,
+        kind=kind,
         tee=verified.tee,
         tcb_status=verified.tcb_status,
         advisories=verified.advisories,
         tcb_date=verified.tcb_date,
         fmspc=verified.fmspc,
-        claims=verified.claims,
+        claims={**claims, **more} if more else claims,
         simulated=verified.simulated,
-        reason=reason,
+        reason=AppraisalRefused(conditions) if conditions else None,
+        conditions=conditions,
         basis=verified.basis,
         expires=verified.collateral_expires,
     )
 
 
-def _revoked(reason: TcbRevoked) -> Appraisal:
+def _revoked(kind: Kind | None, reason: TcbRevoked) -> Appraisal:
     """Not genuine, but the status and its advisories are what the person needs."""
     return Appraisal(
         genuine=False,
         accepted=False,
+        kind=kind,
         tee=reason.tee,
         tcb_status=reason.tcb.status,
         advisories=reason.tcb.advisories,

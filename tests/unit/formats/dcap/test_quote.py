@@ -16,6 +16,7 @@ from kloister.formats.dcap import (
     Header,
     Quote,
     TeeType,
+    tee_type,
 )
 from tests.support.evidence import ENCLAVE, code_of
 from tests.support.paths import vectors
@@ -120,6 +121,12 @@ def test_a_real_quote_is_read(v3: bytes) -> None:
 def test_each_structural_rule_has_its_code(v3: bytes, at: int, value: bytes, code: str) -> None:
     assert code_of(lambda: Quote.parse(v3)) == "accepted"
     assert code_of(lambda: Quote.parse(_with(v3, at, value))) == code
+
+
+def test_the_header_says_what_made_a_quote_whatever_follows(v3: bytes) -> None:
+    domain = Header(version=4, tee_type=TeeType.TDX).build()
+    assert [tee_type(each) for each in (v3, v3[:48], domain)] == [TeeType.SGX, TeeType.SGX, TeeType.TDX]
+    assert [tee_type(each) for each in (b"", v3[:47], _with(v3, 4, b"\x81"))] == [None, None, None]
 
 
 def test_version_5_states_type_and_size_of_the_body() -> None:

@@ -84,6 +84,9 @@ def test_of_evidence_that_is_not_genuine_nothing_is_repeated() -> None:
     assert (document["genuine"], document["verdict"], document["tee"]) == (False, "reject", "sgx")
     assert document["reason"]["code"] == "root-untrusted"
     assert document["claims"] is document["tcb_status"] is document["fmspc"] is document["simulated"] is None
+    cut = appraise(FORGE.quote()[:200], parts, [INTEL_ROOT], NOW, None)
+    assert (cut.tee, cut.as_json()["reason"]["code"]) == ("sgx", "quote-truncated")  # its header is whole
+    assert appraise(bytes(200), parts, [INTEL_ROOT], NOW, None).tee is None
     empty = appraise(b"", parts, [INTEL_ROOT], NOW, None)
     assert empty == Appraisal(genuine=False, accepted=False, reason=empty.reason)
     assert empty.as_json()["reason"]["code"] == "evidence-empty"

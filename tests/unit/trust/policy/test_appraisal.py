@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from dataclasses import replace
 from datetime import date, timedelta
@@ -101,6 +102,9 @@ def test_every_failed_condition_is_named_with_what_was_expected_and_seen() -> No
     assert refusal.value.conditions == conditions
     assert refusal.value.code == "simulated-not-allowed"
     assert "4 more conditions failed" in refusal.value.text
+    assert str(refusal.value).startswith(refusal.value.text)
+    travelled = pickle.loads(pickle.dumps(refusal.value))  # noqa: S301 -- written in the same line
+    assert (travelled.conditions, str(travelled)) == (conditions, str(refusal.value))
 
 
 def waiver(advisory: str, until: date) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 
 from kloister.errors import Denied
 from kloister.formats.dcap import TcbStatus
@@ -31,11 +32,16 @@ class AppraisalRefused(Denied):
     """Genuine evidence that the policy does not accept: the first condition's code, and all of them."""
 
     def __init__(self, conditions: tuple[Condition, ...]) -> None:
-        first, more = conditions[0], len(conditions) - 1
-        text = f"{reasons.describe(first.code).text} {first.path}: expected {first.expected}, seen {first.seen}."
-        rest = f" {more} more condition{'s' if more > 1 else ''} failed." if more else ""
-        super().__init__(first.code, text + rest, first.allow)
+        Exception.__init__(self, conditions)  # the sentence is made when it is read: many refusals are only counted
+        self.code, self.hint = conditions[0].code, conditions[0].allow
         self.conditions = conditions
+
+    @cached_property
+    def text(self) -> str:  # type: ignore[override]  # of an error others may write it; nobody does
+        """What the first condition is about, and how many more failed."""
+        first, more = self.conditions[0], len(self.conditions) - 1
+        text = f"{reasons.describe(first.code).text} {first.path}: expected {first.expected}, seen {first.seen}."
+        return text + (f" {more} more condition{'s' if more > 1 else ''} failed." if more else "")
 
 
 def check_appraisal(verified: Verified, policy: AppraisalPolicy, at: datetime) -> None:
