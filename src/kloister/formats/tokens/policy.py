@@ -72,6 +72,11 @@ class PolicyToken:
         return b64url(hashlib.sha256(self.text.encode("ascii")).digest())
 
     @property
+    def content(self) -> str:
+        """base64url of SHA-256 of what is signed, the same for every signature over it: ECDSA has two, in two forms."""
+        return b64url(hashlib.sha256(self.text.rpartition(".")[0].encode("ascii")).digest())
+
+    @property
     def policy(self) -> str:
         """The policy's text. Raises `Malformed`: `policy-token-claim`."""
         encoded = self.claims().get(_CLAIM)

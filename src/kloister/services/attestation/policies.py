@@ -24,6 +24,7 @@ from kloister.trust.policy.maa.claims import ALIASES
 
 _NO_CHAIN: tuple[type[Exception], ...] = (*UNREADABLE, x509.ExtensionNotFound, InvalidSignature)
 _MAX_CERTIFICATES = 64  # of an instance
+_ACTS = "certificates"  # beside the kinds: under it stand the tokens that added or removed certificates
 _CLAIMS = ("policyCertificate", "x-ms-policyCertificate", "maa-policyCertificate")
 
 
@@ -103,7 +104,7 @@ def set_policy(
         kind: for which evidence.
         text: the JWS.
         now: the present.
-        monotonic: whether a signed policy needs an `iat` later than every one before.
+        monotonic: whether a signed token needs an `iat` later than that of every one before, of whatever kind.
 
     Raises:
         Malformed: `policy-token-*`, `token-*`, `maa-parsing`.
@@ -113,15 +114,8 @@ def set_policy(
     token = PolicyToken.parse(text)
     _authorise(transaction, instance, token, now)
     parse_policy(token.policy)
-    issued = _issued(token)
-    last = transaction.last_issued(instance.base_url, kind)
-    if monotonic and token.chain and issued <= last:
-        raise Denied(
-            "policy-replayed",
-            "The policy is not newer than one that was in force before.",
-            "Sign it again, with an `iat` (unix seconds) later than every one before.",
-        )
-    facts = _append(transaction, instance, kind, token, issued, now)
+    _require_new(transaction, instance, token, monotonic=monotonic)
+    facts = _append(transaction, instance, kind, token, now)
     claims: dict[str, Any] = {"x-ms-policy-result": "Updated", "x-ms-policy-token-hash": token.sha256}
     if token.chain:
         claims["x-ms-policy-signer"] = {"alg": token.algorithm, "use": "sig", **token.signer()}
@@ -129,19 +123,21 @@ def set_policy(
 
 
 def reset_policy(
-    transaction: AttestationTransaction, instance: InstanceSettings, kind: Kind, text: str, now: datetime
+    transaction: AttestationTransaction,
+    instance: InstanceSettings,
+    kind: Kind,
+    text: str,
+    now: datetime,
+    *,
+    monotonic: bool,
 ) -> Change:
-    """Put the default into force again. Raises as `set_policy`."""
+    """Put the default into force again; with `monotonic` a signed one counts once. Raises as `set_policy`."""
     token = PolicyToken.parse(text)
     _authorise(transaction, instance, token, now)
     if token.payload:
         raise Malformed("policy-token-payload", "A reset is a token whose payload is empty.")
-    before = transaction.policy(instance.base_url, kind)
-    record = InstancePolicy(
-        instance.base_url, kind, before.version + 1 if before else 1, "", token.sha256, 0, int(now.timestamp())
-    )
-    transaction.add_policy(record)
-    facts = {"kind": str(kind), "version": record.version, "signer": _thumbprint(token)}
+    _require_new(transaction, instance, token, monotonic=monotonic)
+    facts = _append(transaction, instance, kind, token, now)
     return Change({"x-ms-policy-result": "Removed"}, facts)
 
 
@@ -152,10 +148,10 @@ def certificates_claims(records: Sequence[ManagementCertificate]) -> dict[str, A
 
 
 def add_certificate(
-    transaction: AttestationTransaction, instance: InstanceSettings, text: str, now: datetime
+    transaction: AttestationTransaction, instance: InstanceSettings, text: str, now: datetime, *, monotonic: bool
 ) -> Change:
     """Let the holder of another certificate change policies. Raises as `set_policy`, `Denied`: `certificates-many`."""
-    certificate, signer = _certificate(transaction, instance, text, now)
+    certificate, facts = _certificate(transaction, instance, text, now, monotonic=monotonic)
     held = transaction.certificates(instance.base_url)
     digest = hashlib.sha256(certificate).hexdigest()
     if digest not in {each.sha256 for each in held}:
@@ -164,20 +160,20 @@ def add_certificate(
         transaction.add_certificate(
             ManagementCertificate(instance.base_url, digest, certificate, int(now.timestamp()))
         )  # fmt: skip
-    return _certificate_change(certificate, "IsPresent", signer)
+    return _certificate_change(certificate, "IsPresent", facts)
 
 
 def remove_certificate(
-    transaction: AttestationTransaction, instance: InstanceSettings, text: str, now: datetime
+    transaction: AttestationTransaction, instance: InstanceSettings, text: str, now: datetime, *, monotonic: bool
 ) -> Change:
     """The reverse. Raises as `set_policy`, `Denied`: `certificate-last`."""
-    certificate, signer = _certificate(transaction, instance, text, now)
+    certificate, facts = _certificate(transaction, instance, text, now, monotonic=monotonic)
     held = {each.sha256 for each in transaction.certificates(instance.base_url)}
     digest = hashlib.sha256(certificate).hexdigest()
     if held == {digest}:
         raise Denied("certificate-last", "The last policy management certificate cannot be removed.", "Add another.")
     transaction.remove_certificate(instance.base_url, digest)
-    return _certificate_change(certificate, "IsAbsent", signer)
+    return _certificate_change(certificate, "IsAbsent", facts)
 
 
 def seed_certificates(
@@ -197,27 +193,47 @@ def seed_certificates(
 def _append(
     transaction: AttestationTransaction,
     instance: InstanceSettings,
-    kind: Kind,
+    kind: str,
     token: PolicyToken,
-    issued: int,
     now: datetime,
 ) -> dict[str, Any]:
-    """Add the version; the audit's facts name an older version that is put into force again."""
+    """Add the version; the audit's facts name an older one that is put into force again, and a reset sent again."""
     url = instance.base_url
     before = transaction.policy(url, kind)
-    replayed = transaction.had_policy(url, kind, token.sha256)
+    replayed = transaction.had_policy(url, kind, token.content)
     version = before.version + 1 if before else 1
+    text = token.text if token.payload else ""
     transaction.add_policy(
-        InstancePolicy(url, kind, version, token.text, token.sha256, issued, int(now.timestamp()))
+        InstancePolicy(url, kind, version, text, token.content, _issued(token), int(now.timestamp()))
     )  # fmt: skip
     facts = {"kind": str(kind), "version": version, "sha256": token.sha256, "signer": _thumbprint(token)}
-    current = before is not None and before.sha256 == token.sha256
-    return facts if replayed is None or current else {**facts, "replayed": replayed}
+    current = before is not None and before.sha256 == token.content
+    everybodys = not token.chain and not token.payload
+    return facts if replayed is None or current or everybodys else {**facts, "replayed": replayed}
+
+
+def _require_new(
+    transaction: AttestationTransaction, instance: InstanceSettings, token: PolicyToken, *, monotonic: bool
+) -> None:
+    """Whoever administers may keep signed tokens: none shall do twice what its signer wanted once."""
+    if not monotonic or not token.chain:
+        return
+    url, kinds = instance.base_url, (*Kind, _ACTS)
+    if token.payload:
+        old = _issued(token) <= max(transaction.last_issued(url, kind) for kind in kinds)
+    else:  # a reset has no claims
+        old = any(transaction.had_policy(url, kind, token.content) for kind in kinds)
+    if old:
+        raise Denied(
+            "policy-replayed",
+            "What was signed is not newer than all that this instance was told before.",
+            "Sign it again, with an `iat` (unix seconds) later than every one before; a reset has it in its header.",
+        )
 
 
 def _issued(token: PolicyToken) -> int:
-    issued = token.claims().get("iat", 0)
-    return issued if isinstance(issued, int) and 0 <= issued < 1 << 62 else 0
+    issued = token.claims().get("iat", 0) if token.payload else 0
+    return issued if type(issued) is int and 0 <= issued < 1 << 62 else 0
 
 
 def _authorise(
@@ -263,8 +279,9 @@ def _chains(chain: tuple[bytes, ...], trusted: Sequence[bytes], now: datetime) -
 
 
 def _certificate(
-    transaction: AttestationTransaction, instance: InstanceSettings, text: str, now: datetime
-) -> tuple[bytes, str]:
+    transaction: AttestationTransaction, instance: InstanceSettings, text: str, now: datetime, *, monotonic: bool
+) -> tuple[bytes, dict[str, Any]]:
+    """The certificate that an authorised token is about, and the audit's facts."""
     if instance.trust_model is not TrustModel.ISOLATED:
         raise Denied(
             "certificates-not-isolated",
@@ -273,17 +290,19 @@ def _certificate(
         )
     token = PolicyToken.parse(text)
     _authorise(transaction, instance, token, now)
-    return certificate_of(token.claims(), _CLAIMS), _thumbprint(token)
+    certificate = certificate_of(token.claims(), _CLAIMS)
+    _require_new(transaction, instance, token, monotonic=monotonic)
+    return certificate, _append(transaction, instance, _ACTS, token, now)
 
 
-def _certificate_change(certificate: bytes, result: str, signer: str) -> Change:
+def _certificate_change(certificate: bytes, result: str, facts: dict[str, Any]) -> Change:
     thumbprint = hashlib.sha1(certificate, usedforsecurity=False).hexdigest().upper()
     claims = {
         "x-ms-certificate-thumbprint": thumbprint,
         "x-ms-certificate-result": result,
         "x-ms-policycertificates-result": result,
     }
-    return Change(claims, {"certificate": hashlib.sha256(certificate).hexdigest(), "signer": signer})
+    return Change(claims, {**facts, "certificate": hashlib.sha256(certificate).hexdigest()})
 
 
 def _thumbprint(token: PolicyToken) -> str:

@@ -201,9 +201,10 @@ class AttestationService:
 
     def reset_policy(self, instance: InstanceSettings, kind: Kind, text: str, actor: str) -> str:
         """Put the default into force again. Raises as `policies.reset_policy`."""
+        monotonic = self._parts.settings.policies_monotonic_iat
 
         def act(transaction: AttestationTransaction, now: datetime) -> Change:
-            return policies.reset_policy(transaction, instance, kind, text, now)
+            return policies.reset_policy(transaction, instance, kind, text, now, monotonic=monotonic)
 
         return self._change(instance, "policy-reset", actor, act)
 
@@ -213,10 +214,11 @@ class AttestationService:
 
     def change_certificate(self, instance: InstanceSettings, text: str, actor: str, *, add: bool) -> str:
         """Add or remove one. Raises as `policies.add_certificate`."""
+        monotonic = self._parts.settings.policies_monotonic_iat
         change = policies.add_certificate if add else policies.remove_certificate
 
         def act(transaction: AttestationTransaction, now: datetime) -> Change:
-            return change(transaction, instance, text, now)
+            return change(transaction, instance, text, now, monotonic=monotonic)
 
         return self._change(instance, "certificate-added" if add else "certificate-removed", actor, act)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
 
 from kloister.formats.tokens import Jws, sign
-from kloister.formats.tokens.policy import policy_token
+from kloister.formats.tokens.policy import PolicyToken, policy_token
 from kloister.formats.wire import b64url, canonical_json
 from kloister.serve.attestation import AttestationProcess
 from kloister.services.broker import audit
@@ -234,6 +235,51 @@ def test_a_signed_policy_that_is_older_is_refused_where_that_is_asked_for(
         "", "", "policy-replayed", "policy-replayed",
     ]  # fmt: skip
     assert put(fresh, signed(owner, payload()), ISOLATED).reason == "policy-replayed"
+    assert put(fresh, second, ISOLATED, kind="TdxVm").reason == "policy-replayed"
+
+
+def test_a_reset_that_was_signed_once_resets_once_where_that_is_asked_for(
+    fresh: AttestationProcess, curve_owner: Signer, owner: Signer
+) -> None:
+    for number, signer in enumerate((owner, curve_owner)):
+        if signer is curve_owner:
+            certificate = {"policyCertificate": {"x5c": [signer.x5c]}, "iat": 5}
+            body = signed(owner, canonical_json(certificate))
+            assert ask(fresh, "POST", "/certificates:add", body, base=ISOLATED).status == 200
+        reset = signed(signer, b"", "jwk")
+        answers = [
+            ask(fresh, "POST", f"/policies/{kind}:reset", text, base=ISOLATED).reason
+            for kind, text in (("SgxEnclave", reset), ("SgxEnclave", reset), ("TdxVm", signed(signer, b"", "jwk-der")))
+        ]
+        assert answers == ["", "policy-replayed", "policy-replayed"], number
+        again = sign({"x5c": [signer.x5c], "iat": 7}, b"", signer.key)
+        assert ask(fresh, "POST", "/policies/SgxEnclave:reset", again, base=ISOLATED).status == 200
+
+
+def test_a_certificate_that_was_removed_is_not_added_again_by_the_old_word(
+    fresh: AttestationProcess, curve_owner: Signer, owner: Signer
+) -> None:
+    def change(path: str, text: str) -> str:
+        return ask(fresh, "POST", f"/certificates:{path}", text, base=ISOLATED).reason
+
+    certificate = {"policyCertificate": {"x5c": [curve_owner.x5c]}}
+    add, remove, late = (signed(owner, canonical_json({**certificate, "iat": at})) for at in (5, 6, 7))
+    assert [change("add", add), change("remove", remove)] == ["", ""]
+    assert [change("add", add), change("add", remove)] == ["policy-replayed", "policy-replayed"]
+    assert change("add", signed(owner, canonical_json(certificate))) == "policy-replayed"
+    assert change("add", late) == ""
+
+
+def test_another_signature_over_the_same_words_is_found_as_a_replay(curve_owner: Signer) -> None:
+    raw = sign({"x5c": [curve_owner.x5c]}, payload(), curve_owner.key)
+    jws = Jws.parse(raw)
+    r, s = (int.from_bytes(part, "big") for part in (jws.signature[:32], jws.signature[32:]))
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    other = replace(jws, signature=r.to_bytes(32, "big") + (order - s).to_bytes(32, "big")).build()
+    assert other != raw
+    first, second = PolicyToken.parse(raw), PolicyToken.parse(other)
+    assert first.sha256 != second.sha256
+    assert first.content == second.content
 
 
 def test_a_policy_survives_a_restart(tmp_path: Path) -> None:
