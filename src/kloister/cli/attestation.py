@@ -38,6 +38,7 @@ def attestation(
     collateral_ca: Annotated[File, _option("CA of that source [default: the machine's].")] = None,
     collateral_cache: Annotated[File, _option("Where fetched collateral is kept.")] = None,
     appraisal_accept: Annotated[Text, _option("TCB statuses, separated by blanks.")] = None,
+    appraisal_policy: Annotated[File, _option("An appraisal policy for results in the form EAR.")] = None,
     appraisal_extra_roots: Annotated[Text, _option("Certificates (DER or PEM) of further roots.")] = None,
     appraisal_dangerous_at: Annotated[Text, _option("Judge collateral as if it were this time.")] = None,
     tokens_algorithm: Annotated[Text, _option("RS256, ES256 or ES384; Azure's clients need RS256.")] = None,

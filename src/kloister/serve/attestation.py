@@ -27,7 +27,7 @@ from kloister.errors import KloisterError, Misconfigured, Unavailable
 from kloister.formats.pki.unreadable import UNREADABLE
 from kloister.serve import workers
 from kloister.serve.collateral import open_source
-from kloister.services.appraisal.inputs import parse_any_root
+from kloister.services.appraisal.inputs import parse_any_root, parse_policy
 from kloister.services.attestation import home, openapi
 from kloister.services.attestation.auth import Authenticator, FixedBearers, NoBearers, OidcBearers
 from kloister.services.attestation.board import Board
@@ -37,11 +37,13 @@ from kloister.services.attestation.collateral import (
     FetchedCollateral,
     NoCollateral,
 )
+from kloister.services.attestation.ear import EarDesk, OwnersPolicy
 from kloister.services.attestation.evidence import Judge
 from kloister.services.attestation.keys import KeyKeeper
 from kloister.services.attestation.listening import AttestationProtocol, tls_context
 from kloister.services.attestation.logs import AccessLog, JsonFormatter
 from kloister.services.attestation.metrics import Metrics
+from kloister.services.attestation.nonces import Nonces
 from kloister.services.attestation.readiness import Checks
 from kloister.services.attestation.rest import LOG, AttestationApp
 from kloister.services.attestation.service import AttestationService, Parts
@@ -140,10 +142,19 @@ class AttestationProcess:
         self.service.prepare()
         snapshot = self.service.snapshot
         tpm = TpmDesk(snapshot, vault, entropy.draw, clock.unix)
+        ear = EarDesk(
+            settings=settings,
+            policy=_appraisal_policy(settings),
+            judge=judge,
+            snapshot=snapshot,
+            nonces=Nonces(vault, entropy.draw),
+            draw=entropy.draw,
+            now=clock.now,
+        )
         self._checks = Checks(snapshot, settings.instances, self._collateral, self._metrics, self._judged_at)
         self._checks.measure()
         self.app = AttestationApp(
-            self.service, settings, _authenticator(settings), self._metrics, self._checks, tpm,
+            self.service, settings, _authenticator(settings), self._metrics, self._checks, tpm, ear,
             openapi.document(kloister.__version__), AccessLog(sys.stderr) if settings.logs_requests else None,
         )  # fmt: skip
 
@@ -288,6 +299,12 @@ def _roots(settings: Settings) -> tuple[Sequence[Root], Sequence[AmdRoot]]:
     given = [_read(path, parse_any_root) for path in settings.appraisal_extra_roots]
     intel = [INTEL_ROOT, *(root for root in given if isinstance(root, Root))]
     return intel, [*AMD_ROOTS, *(root for root in given if isinstance(root, AmdRoot))]
+
+
+def _appraisal_policy(settings: Settings) -> OwnersPolicy:
+    if settings.appraisal_policy is None:
+        return OwnersPolicy.default(settings.appraisal_accept)
+    return _read(settings.appraisal_policy, lambda data: OwnersPolicy.of(data, parse_policy(data)))
 
 
 def _read(path: Path, parse: Callable[[bytes], T]) -> T:

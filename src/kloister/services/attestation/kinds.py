@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from kloister.trust.policy.maa import Kind
 
-__all__ = ["Kind", "kind_of", "member_of"]
+__all__ = ["JUDGED", "Kind", "kind_of", "member_of"]
+
+JUDGED = frozenset({Kind.SGX_ENCLAVE, Kind.OPEN_ENCLAVE, Kind.SEV_SNP_VM, Kind.TDX_VM})  # whose evidence is
 
 _BY_NAME = {kind.lower(): kind for kind in Kind}
 

@@ -6,7 +6,7 @@ A client puts one as `kloister-nonce` into its JSON runtime data, whose hash the
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kloister.errors import KloisterError, Unverified
@@ -51,6 +51,14 @@ class Nonces:
             raise Unverified("attestation-nonce", f"The {MEMBER} of the runtime data is not one of this instance's.")
         if now > int.from_bytes(body[:_TIME], "big"):
             raise Unverified("attestation-nonce-expired", f"The {MEMBER} of the runtime data is too old.", "Get one.")
+
+    def bound(self, claims: Mapping[str, Any], instance: str, now: int) -> str | None:
+        """The nonce that evidence binds by its JSON runtime data; None where there is none. Raises as `check`."""
+        runtime = claims.get("x-ms-runtime")
+        if not isinstance(runtime, dict) or MEMBER not in runtime:
+            return None
+        self.check(runtime[MEMBER], instance, now)
+        return str(runtime[MEMBER])
 
     def _mac(self, instance: str, body: bytes) -> bytes:
         return self._vault.authenticate(_DOMAIN + length_prefixed([instance.encode(), body]))[:_MAC]

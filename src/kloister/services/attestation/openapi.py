@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from kloister.services.attestation.kinds import Kind, member_of
+from kloister.formats.tokens.ear import Profile, Tier
+from kloister.services.attestation.kinds import JUDGED, Kind, member_of
 from kloister.services.attestation.rest import VERSIONS
 
 _VERSION = {
@@ -55,6 +56,7 @@ def document(version: str) -> bytes:
         "/certs": {"get": _operation("The keys that sign tokens", [], answer={"type": "object"})},
         "/.well-known/openid-configuration": {"get": _operation("OpenID metadata", [], answer={"type": "object"})},
         "/v1/nonce": {"post": _operation("A nonce for runtime data", [], answer={"type": "object"})},
+        "/v1/appraise": {"post": _appraise()},
         "/v1/audit": {"get": _operation("The audit log", [_AFTER], answer={"type": "object"}, secured=True)},
         "/healthz": {"get": _operation("Whether the process lives", [], answer={"type": "object"})},
         "/readyz": {"get": _operation("Whether it can do its work", [], answer={"type": "object"}, failures=("503",))},
@@ -77,6 +79,26 @@ def _attest(kind: Kind) -> dict[str, Any]:
         },
     }  # fmt: skip
     return _operation(f"Attest {kind}", [_VERSION], _body(_JSON, schema))
+
+
+def _appraise() -> dict[str, Any]:
+    schema = {
+        "type": "object", "required": ["attestationType"],
+        "properties": {
+            "attestationType": {"type": "string", "enum": sorted(JUDGED)},
+            "quote": _BYTES, "report": _BYTES, "runtimeData": _DATA, "initTimeData": _DATA,
+            "nonce": {"type": "string"}, "profile": {"type": "string", "enum": list(Profile)},
+        },
+    }  # fmt: skip
+    answer = {
+        "type": "object", "required": ["ear", "status"],
+        "properties": {
+            "ear": {"type": "string"}, "status": {"type": "string", "enum": list(Tier)},
+            "reasons": {"type": "array", "description": "for who administers"},
+            "explanation": {"type": ["object", "null"], "description": "for who administers"},
+        },
+    }  # fmt: skip
+    return _operation("Appraise evidence into an EAR, whatever the verdict", [], _body(_JSON, schema), answer=answer)
 
 
 def _certificate(summary: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from kloister.errors import Denied, KloisterError, Malformed, Unavailable
 from kloister.formats.protocol.maa import read_object
 from kloister.services.attestation import metadata
 from kloister.services.attestation.auth import Authenticator, bearer
+from kloister.services.attestation.ear import EarDesk
 from kloister.services.attestation.evidence import NeedsWaiting
-from kloister.services.attestation.kinds import Kind, kind_of
+from kloister.services.attestation.kinds import JUDGED, Kind, kind_of
 from kloister.services.attestation.limits import RateLimit
 from kloister.services.attestation.logs import AccessLog
 from kloister.services.attestation.metrics import Metrics
@@ -31,7 +32,6 @@ VERSIONS = frozenset({
     "2026-03-11-preview",
 })  # fmt: skip
 _JSON = b"application/json; charset=utf-8"
-_ATTESTABLE = frozenset({Kind.SGX_ENCLAVE, Kind.OPEN_ENCLAVE, Kind.SEV_SNP_VM, Kind.TDX_VM})
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 _MAX_REQUEST_ID = 64  # characters of a client's own name for its request
 
@@ -91,6 +91,7 @@ class AttestationApp:
         metrics: counts answers.
         readiness: for `/readyz`.
         tpm: first rounds of TPM attestation.
+        ear: results for relying parties of RATS.
         openapi: the document at `/openapi.json`.
         access: told of each answer.
     """
@@ -103,6 +104,7 @@ class AttestationApp:
         metrics: Metrics,
         readiness: Readiness,
         tpm: TpmDesk,
+        ear: EarDesk,
         openapi: bytes,
         access: AccessLog | None = None,
     ) -> None:
@@ -112,6 +114,7 @@ class AttestationApp:
         self._metrics = metrics
         self._readiness = readiness
         self._tpm = tpm
+        self._ear = ear
         self._openapi = openapi
         self._access = access
         self._rate = RateLimit(settings.limits_rate, clock.monotonic)
@@ -171,7 +174,7 @@ class AttestationApp:
         if kind is Kind.TPM:
             await self._authenticated(request)
             return _json({"data": await self._apart(self._tpm.answer, instance, read_object(body))})
-        if kind not in _ATTESTABLE:
+        if kind not in JUDGED:
             raise Malformed("attestation-type", f"Evidence of the type {kind} is not judged here.")
         try:
             token = await self._token(instance, kind, body)
@@ -234,11 +237,23 @@ class AttestationApp:
         if name == "nonce":
             _allow(request, "POST")
             return _json(self._service.nonce(instance))
+        if name == "appraise":
+            _allow(request, "POST")
+            body, owner = await self._body(request), await self._is_owner(request)
+            return _json(await self._apart(self._ear.answer, instance, body, owner=owner))
         if name == "audit":
             _allow(request, "GET")
             await self._authenticated(request)
             return _json(await self._apart(self._service.audit, _after(request)))
         raise _no_path()
+
+    async def _is_owner(self, request: Request) -> bool:
+        """Whether the caller administers; a token that says otherwise is no reason to refuse what needs none."""
+        try:
+            await self._authenticated(request)
+        except KloisterError:
+            return False
+        return True
 
     def _check_rate(self, request: Request) -> None:
         if not self._rate.admits(request.client):

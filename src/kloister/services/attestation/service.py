@@ -240,10 +240,9 @@ class AttestationService:
         return attestation_claims(claims, outcome.token_claims)
 
     def _check_nonce(self, judged: Judged, instance: InstanceSettings, now: int) -> None:
-        runtime = judged.claims.get("x-ms-runtime")
-        if isinstance(runtime, dict) and MEMBER in runtime:
-            self._nonces.check(runtime[MEMBER], instance.base_url, now)
-            judged.own[MEMBER] = runtime[MEMBER]
+        nonce = self._nonces.bound(judged.claims, instance.base_url, now)
+        if nonce is not None:
+            judged.own[MEMBER] = nonce
 
     def _answer(self, instance: InstanceSettings, claims: dict[str, Any]) -> str:
         key = self._instances.of(instance).ring.current

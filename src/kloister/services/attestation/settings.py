@@ -44,6 +44,7 @@ KEYS: Mapping[str, tuple[str, Any]] = {
     "collateral.ca": ("path", None),
     "collateral.cache": ("path", "collateral"),
     "appraisal.accept": ("texts", ("UpToDate",)),
+    "appraisal.policy": ("path", None),
     "appraisal.extra_roots": ("paths", ()),
     "appraisal.dangerous_at": ("time", None),
     "tokens.algorithm": ("text", "RS256"),
@@ -129,6 +130,7 @@ class Settings:
     collateral_ca: Path | None
     collateral_cache: Path
     appraisal_accept: frozenset[TcbStatus]
+    appraisal_policy: Path | None  # of results for RATS; None: genuine hardware of an accepted status
     appraisal_extra_roots: tuple[Path, ...]
     appraisal_dangerous_at: datetime | None  # judges collateral at this time, however long ago
     tokens_algorithm: Algorithm
