@@ -42,7 +42,7 @@ class Installation:
 
     def install(self, size: str) -> None:
         """With so much EPC on the confidential node; returns when everything is ready."""
-        self.cluster.kubectl("label", "node", self.node.name, f"{LABEL}=true")
+        self.cluster.kubectl("label", "node", self.node.name, f"{LABEL}=true", "--overwrite")
         self.kube("install", "--registry", _REGISTRY, "--tag", _TAG, "--simulate", size)
 
     def uninstall(self) -> None:
