@@ -10,7 +10,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kloister.errors import Misconfigured
-from kloister.services.broker.listeners import FIRST_REQUEST_SECONDS
+from kloister.services.broker.listeners import Pace
 
 MAX_HEAD = 32 * 1024  # bytes of a request's line and headers; bearer tokens have 3 KiB, some 10
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -51,18 +51,18 @@ class Joined:
 
 
 class AttestationProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose first request must come in time, and whose heads have a limit."""
+    """HTTP/1.1 whose requests must come in time, and whose heads have a limit."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Accept the connection and start the clock."""
+        """Accept the connection and start its clocks."""
         super().connection_made(cast("asyncio.Transport", Joined(transport, self.loop)))
         self._head = 0
         self._in_head = True
-        self._first = self.loop.call_later(FIRST_REQUEST_SECONDS, self._hurry)
+        self._pace = Pace(self.loop, transport, lambda: self.cycle is not None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
-        self._first.cancel()
+        """Stop them."""
+        self._pace.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -75,6 +75,11 @@ class AttestationProtocol(HttpToolsProtocol):
                 return
         super().data_received(data)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Leave out what comes behind a body in pieces (RFC 9112, 7.1.2): nobody reads it, and it has no limit."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The head is over."""
         self._in_head = False
@@ -85,9 +90,10 @@ class AttestationProtocol(HttpToolsProtocol):
         self._in_head, self._head = True, 0
         super().on_message_complete()
 
-    def _hurry(self) -> None:
-        if self.cycle is None:
-            self.transport.abort()
+    def on_response_complete(self) -> None:
+        """An answer is out."""
+        self._pace.answered()
+        super().on_response_complete()
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,63 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from kloister.errors import Misconfigured
 
 FIRST_REQUEST_SECONDS = 20.0  # a connection that has asked nothing by then is closed
+ANSWER_SECONDS = 120.0  # so is one that has had no answer for so long: uvicorn's clocks stop when any byte comes
 MAX_CONNECTIONS = 512  # of one listener, where nothing else is said
 MAX_HEAD = 16 * 1024  # bytes of a request's line and headers
 _UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 _FORBIDDEN = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-class TimelyProtocol(H11Protocol):
-    """HTTP/1.1 whose first request must come in time."""
+class Pace:
+    """The clocks of one connection: a request must come in time, and answers must go out; begun ones do not count.
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Accept the connection and start the clock."""
-        super().connection_made(transport)
-        self._first = self.loop.call_later(FIRST_REQUEST_SECONDS, self._hurry)
+    Args:
+        loop: the loop.
+        transport: ended when a clock runs out.
+        asked: whether there was a request yet.
+    """
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, asked: Callable[[], bool]
+    ) -> None:
+        self._loop = loop
+        self._transport = transport
+        self._asked = asked
+        self._first = loop.call_later(FIRST_REQUEST_SECONDS, self._hurry)
+        self._next = loop.call_later(ANSWER_SECONDS, transport.abort)
+
+    def answered(self) -> None:
+        """An answer is out."""
+        self._next.cancel()
+        self._next = self._loop.call_later(ANSWER_SECONDS, self._transport.abort)
+
+    def stop(self) -> None:
+        """The connection is over."""
         self._first.cancel()
-        super().connection_lost(exc)
+        self._next.cancel()
 
     def _hurry(self) -> None:
-        if self.cycle is None:
-            self.transport.abort()
+        if not self._asked():
+            self._transport.abort()
+
+
+class TimelyProtocol(H11Protocol):
+    """HTTP/1.1 whose requests must come in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Accept the connection and start its clocks."""
+        super().connection_made(transport)
+        self._pace = Pace(self.loop, transport, lambda: self.cycle is not None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop them."""
+        self._pace.stop()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """An answer is out."""
+        self._pace.answered()
+        super().on_response_complete()
 
 
 class OwnerProtocol(TimelyProtocol):
