@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from kloister.formats.ratls import Form, RatlsEvidence, build_certificate, claims_for
 from tests.support.evidence import ENCLAVE, NOW, Forge
 
+_ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 KEY = ec.derive_private_key(0xC0FFEE, ec.SECP384R1())
 
 
@@ -44,8 +45,10 @@ def ratls(
 
 
 @contextmanager
-def serving(certificate: bytes, folder: Path, key: ec.EllipticCurvePrivateKey = KEY) -> Iterator[str]:
-    """A TLS server on the loopback interface that shows the certificate; its URL."""
+def serving(
+    certificate: bytes, folder: Path, key: ec.EllipticCurvePrivateKey = KEY, keys: bytes | None = None
+) -> Iterator[str]:
+    """A TLS server on the loopback interface that shows the certificate, and `keys` at /certs; its URL."""
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "key.pem").write_bytes(secret)
     (folder / "certificate.pem").write_text(ssl.DER_cert_to_PEM_cert(certificate))
@@ -61,7 +64,9 @@ def serving(certificate: bytes, folder: Path, key: ec.EllipticCurvePrivateKey = 
                 connection, _ = listening.accept()
                 connection.settimeout(5)
                 with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
-                    tls.recv(1)
+                    if tls.recv(4096).startswith(b"GET /certs HTTP/1.1\r\n"):
+                        tls.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + keys if keys else _ABSENT)
+                        tls.unwrap()
 
     thread = threading.Thread(target=answer)
     thread.start()

@@ -14,7 +14,7 @@ from kloister.formats.tokens import JwkSet
 from kloister.formats.tokens.jwk import MAX_SIZE as MAX_KEYS
 from kloister.services.appraisal import parse_collateral, parse_root
 from kloister.services.appraisal.inputs import MAX_COLLATERAL, parse_any_root
-from kloister.services.appraisal.peer import server_certificate
+from kloister.services.appraisal.peer import server_evidence
 from kloister.services.collateral.bundle import MAX_SIZE as MAX_BUNDLE
 from kloister.services.collateral.model import Update
 from kloister.trust.policy.appraisal import MAX_SIZE as MAX_POLICY
@@ -73,9 +73,9 @@ class Inputs:
 
 
 def evidence_of(thing: str) -> bytes:
-    """The bytes of what was named: a server's certificate, standard input, or a file."""
+    """The bytes of what was named: a certificate that a server shows, standard input, or a file."""
     if thing.startswith(SERVER):
-        return server_certificate(thing)
+        return server_evidence(thing)
     return read(None if thing == "-" else Path(thing), MAX_BUNDLE, "evidence")
 
 

@@ -56,8 +56,8 @@ ThingsArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="THING...",
-        help="Quote or SNP report (raw, hexadecimal, base64), Azure's HCL blob, RA-TLS certificate, KBS evidence, "
-        "token (MAA, EAR), bundle, https://HOST:PORT; - is stdin.",
+        help="Quote or SNP report (raw, hexadecimal, base64), Azure's HCL blob, certificate (RA-TLS, an attestation "
+        "service's), KBS evidence, token (MAA, EAR), bundle, https://HOST:PORT; - is stdin.",
     ),
 ]
 CollateralOption = Annotated[

@@ -107,6 +107,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     # RA-TLS
     "ratls-certificate": Reason("A certificate is not well-formed X.509, or of no known kind.", _RATLS),
     "ratls-size": Reason("A certificate is larger than any that carries evidence.", _RATLS),
+    "oe-report-header": Reason(
+        "The report does not begin with Open Enclave's header of a remote report.",
+        "Give the whole report, or the bare quote as what it is (to an attestation service: to SgxEnclave).",
+    ),
     "ratls-no-evidence": Reason("The certificate carries no evidence.", _RATLS),
     "ratls-evidence": Reason("The evidence in the certificate is not a quote with claims about its key.", _RATLS),
     "ratls-cbor": Reason("The evidence in the certificate is not strict CBOR.", _RATLS),

@@ -105,15 +105,19 @@ def test_identifiers_are_printed_only_to_who_asks(folder: Folder) -> None:
     assert document["identifiers"]["ppid"] == ppid
 
 
+RATLS = ("ra-tls-certificate", "ra-tls-server")
+
+
 @pytest.mark.parametrize("form", list(Form))
 def test_a_server_is_verified_by_its_certificate(folder: Folder, form: Form) -> None:
     der = ratls(FORGE, form)
     folder.write("server.der", der)
-    assert "kind         ra-tls-certificate" in folder.run("server.der").stdout
+    kinds = ("signing-certificate", "attestation-service") if form is Form.OPEN_ENCLAVE else RATLS
+    assert f"kind         {kinds[0]}" in folder.run("server.der").stdout
     with serving(der, folder.path) as url:
         result = folder.run(url, "--json")
     assert result.exit_code == 0
-    assert json.loads(result.stdout)["kind"] == "ra-tls-server"
+    assert json.loads(result.stdout)["kind"] == kinds[1]
     gone = folder.run(url, "--json")
     assert gone.exit_code == 1
     assert json.loads(gone.stdout)["error"]["code"] == "server-unreachable"

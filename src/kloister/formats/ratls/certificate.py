@@ -34,7 +34,8 @@ class RatlsCertificate:
         """Read one certificate, DER or PEM.
 
         Raises:
-            Malformed: `ratls-size`, `ratls-certificate`, `ratls-no-evidence`, `ratls-evidence`, `ratls-cbor`.
+            Malformed: `ratls-size`, `ratls-certificate`, `ratls-no-evidence`, `ratls-evidence`, `ratls-cbor`,
+                `oe-report-header`.
         """
         if len(data) > MAX_SIZE:
             raise Malformed("ratls-size", f"A certificate of {len(data)} bytes; at most {MAX_SIZE} are read.")

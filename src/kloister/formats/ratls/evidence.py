@@ -1,11 +1,13 @@
-"""The evidence in an RA-TLS certificate's extension: Gramine's legacy one, and that of TCG DICE.
+"""The evidence in a certificate's extension: RA-TLS as Gramine began it, that of TCG DICE, and Azure's.
 
+Azure's attestation service has the certificate of the key that signs its tokens speak of the service's own enclave.
 Sources: Gramine `tools/sgx/ra-tls`; TCG "DICE Attestation Architecture" 1.1, section 6.1.2 (tagged evidence); the CCC
 "Interoperable RA-TLS" draft, section 5.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from enum import StrEnum
 from typing import Self
 
 from kloister.errors import Malformed
+from kloister.formats.dcap import open_enclave
 from kloister.formats.ratls import cbor
 
 DICE_OID = "2.23.133.5.4.9"  # tcg-dice-tagged-evidence
@@ -22,6 +25,7 @@ REPORT_DATA = 64  # bytes; the hash stands first, zeros follow
 PUBKEY_HASH, NONCE = "pubkey-hash", "nonce"
 SHA256 = 1  # identifiers of hashes, IANA "Named Information Hash Algorithm Registry"
 HASHES = {SHA256: "sha256", 7: "sha384", 8: "sha512"}
+_LINE = 64  # characters (RFC 7468, section 2)
 _PARTS = 2  # in [quote, claims] and in [hash, digest]
 
 
@@ -30,6 +34,7 @@ class Form(StrEnum):
 
     LEGACY = "legacy"
     DICE = "dice"
+    OPEN_ENCLAVE = "open-enclave"  # Azure's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +50,18 @@ class RatlsEvidence:
 
     @classmethod
     def find(cls, extensions: Mapping[str, bytes]) -> Self | None:
-        """The evidence among a certificate's extensions, None if there is none; the legacy one only without the other.
+        """The evidence among a certificate's extensions, None if there is none; older ones only without the standard's.
 
         Raises:
-            Malformed: `ratls-cbor`, `ratls-evidence`.
+            Malformed: `ratls-cbor`, `ratls-evidence`, `oe-report-header`.
         """
         if DICE_OID in extensions:
             return cls._dice(extensions[DICE_OID])
         for oid in LEGACY_OIDS:
             if oid in extensions:
                 return cls(form=Form.LEGACY, quote=extensions[oid])
+        if open_enclave.OID in extensions:
+            return cls(form=Form.OPEN_ENCLAVE, quote=open_enclave.quote_of(extensions[open_enclave.OID]))
         return None
 
     @classmethod
@@ -90,22 +97,34 @@ class RatlsEvidence:
     @property
     def oid(self) -> str:
         """The extension in which `build` belongs."""
-        return DICE_OID if self.form is Form.DICE else LEGACY_OIDS[0]
+        return _OIDS[self.form]
 
     def build(self) -> bytes:
         """The extension's content."""
         if self.form is Form.LEGACY:
             return self.quote
+        if self.form is Form.OPEN_ENCLAVE:
+            return open_enclave.build_report(self.quote)
         return cbor.encode(cbor.Tagged(EVIDENCE_TAG, [self.quote, self.claims]))
 
     def binds_key(self, spki: bytes) -> bool:
-        """Whether the claims name this key (SubjectPublicKeyInfo, DER); the legacy form has none, so it does."""
-        return self.form is Form.LEGACY or hashlib.new(HASHES[self.key_hash], spki).digest() == self.key_digest
+        """Whether the claims name this key (SubjectPublicKeyInfo, DER); only DICE has claims that could be wrong."""
+        return self.form is not Form.DICE or hashlib.new(HASHES[self.key_hash], spki).digest() == self.key_digest
 
     def report_data(self, spki: bytes) -> bytes:
-        """What the quote must carry: the hash of the claims, in the legacy form that of the key; 64 bytes."""
-        bound = spki if self.form is Form.LEGACY else self.claims
+        """What the quote must carry: the hash of the claims or, where there are none, of the key; 64 bytes."""
+        bound = {Form.LEGACY: spki, Form.DICE: self.claims, Form.OPEN_ENCLAVE: _as_text(spki)}[self.form]
         return hashlib.sha256(bound).digest().ljust(REPORT_DATA, b"\0")
+
+
+_OIDS = {Form.LEGACY: LEGACY_OIDS[0], Form.DICE: DICE_OID, Form.OPEN_ENCLAVE: open_enclave.OID}
+
+
+def _as_text(spki: bytes) -> bytes:
+    """The key in PEM, with the NUL byte that ends a string in C: so Azure hashes it."""
+    text = base64.b64encode(spki)
+    lines = [text[at : at + _LINE] for at in range(0, len(text), _LINE)]
+    return b"\n".join([b"-----BEGIN PUBLIC KEY-----", *lines, b"-----END PUBLIC KEY-----", b"\0"])
 
 
 def claims_for(spki: bytes, nonce: bytes | None = None) -> bytes:

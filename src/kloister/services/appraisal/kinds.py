@@ -18,6 +18,7 @@ class Kind(StrEnum):
     SNP_REPORT = "snp-report"
     AZURE_HCL = "azure-hcl"
     RATLS_CERTIFICATE = "ra-tls-certificate"
+    SIGNING_CERTIFICATE = "signing-certificate"  # of an attestation service that runs in a TEE
     KBS_EVIDENCE = "kbs-evidence"
     MAA_TOKEN = "maa-token"  # noqa: S105 -- the name of a kind
     EAR_TOKEN = "ear-token"  # noqa: S105 -- same

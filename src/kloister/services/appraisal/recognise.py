@@ -7,6 +7,7 @@ import binascii
 import re
 
 from kloister.errors import Malformed
+from kloister.formats.ratls import Form as CertificateForm
 from kloister.formats.ratls import RatlsCertificate
 from kloister.formats.snp import SnpReport
 from kloister.formats.snp.hcl import MAGIC as HCL_MAGIC
@@ -89,12 +90,14 @@ def unwrap(kind: Kind, data: bytes) -> Evidence:
     """The quote inside what `identify` found.
 
     Raises:
-        Malformed: `evidence-not-supported`, `kbs-evidence`, `kbs-evidence-json`, `ratls-*`.
+        Malformed: `evidence-not-supported`, `kbs-evidence`, `kbs-evidence-json`, `ratls-*`, `oe-report-header`.
     """
     if kind in TOKEN_KINDS:
         raise Malformed("evidence-not-supported", "This is a token about evidence, which holds no quote.", _WANTED)
     if kind is Kind.RATLS_CERTIFICATE:
         certificate = RatlsCertificate.parse(data)
+        if certificate.evidence.form is CertificateForm.OPEN_ENCLAVE:
+            kind = Kind.SIGNING_CERTIFICATE
         return Evidence(kind, certificate.evidence.quote, binding=RatlsBinding(certificate))
     if kind is Kind.KBS_EVIDENCE:
         return open_kbs(data)

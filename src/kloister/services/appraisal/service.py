@@ -52,6 +52,7 @@ def appraise(
         if kind in TOKEN_KINDS:
             return appraise_token(kind, inner, token_keys, at, policy)
         evidence = unwrap(kind, inner)
+        kind = evidence.kind
         if evidence.inner in SNP_KINDS:
             verified: Verified = _verify_snp(evidence, endorsement, roots, at, cache)
         else:

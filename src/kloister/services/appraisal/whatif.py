@@ -10,13 +10,14 @@ from typing import Any
 from kloister.errors import KloisterError, Malformed
 from kloister.formats.dcap import QeIdentity, TcbInfo
 from kloister.formats.pki import Crl
+from kloister.services.appraisal.kinds import Kind
 from kloister.services.appraisal.result import Appraisal
 from kloister.services.appraisal.service import appraise
 from kloister.services.appraisal.tokens import TokenKeys
 from kloister.trust.policy.appraisal import AppraisalPolicy
 from kloister.trust.verifier import AmdRoot, Collateral, Root, SnpEndorsement
 
-SERVER = "ra-tls-server"  # the kind of evidence that a server showed
+SERVER, SERVICE = "ra-tls-server", "attestation-service"  # the kind of evidence that a server showed
 GIVEN = "given"  # the collateral of the question itself
 
 
@@ -139,8 +140,10 @@ def what_if(
 
 
 def of_server(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows about a server's certificate: the handshake has proved that the key is the server's."""
-    return tuple(replace(row, appraisal=replace(row.appraisal, kind=SERVER)) for row in rows)
+    """The rows about a certificate that a server showed: its own, whose key the handshake proved, or of its tokens."""
+    kinds = [SERVICE if row.appraisal.kind == Kind.SIGNING_CERTIFICATE else SERVER for row in rows]
+    pairs = zip(rows, kinds, strict=True)
+    return tuple(replace(row, appraisal=replace(row.appraisal, kind=kind)) for row, kind in pairs)
 
 
 def _with_collateral(question: Question, first: Row, name: str, collateral: Collateral) -> Row:

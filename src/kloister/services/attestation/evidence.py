@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from kloister.errors import Denied, Malformed
+from kloister.errors import Denied
 from kloister.formats.dcap import TcbStatus
+from kloister.formats.dcap.open_enclave import quote_of
 from kloister.formats.protocol.maa import AttestRequest, DataType, SnpEvidence
 from kloister.formats.tokens import maa
 from kloister.formats.wire import is_unicode
@@ -30,8 +31,6 @@ from kloister.trust.verifier import (
     verify_tdx,
 )
 
-_OE_HEADER = 16  # bytes: version, type (1: remote), size of the report that follows
-_OE_VERSION, _OE_REMOTE = 1, 2
 _END = b"-----END CERTIFICATE-----"
 Claims = dict[str, Any]
 
@@ -102,7 +101,7 @@ class Judge:
         at = self.at or now
         if kind is Kind.SEV_SNP_VM:
             return self._snp(request, at, simulated=simulated)
-        quote = _open_enclave_quote(request.evidence) if kind is Kind.OPEN_ENCLAVE else request.evidence
+        quote = quote_of(request.evidence) if kind is Kind.OPEN_ENCLAVE else request.evidence
         need = self.needs.of(quote, evaluation_number())
         chosen = self.collateral.held(need, at)
         if chosen is None:
@@ -169,18 +168,6 @@ class Judge:
                 f"The platform's TCB is {verified.tcb.status}{advisories}, which is not accepted here.",
                 "Update the platform's firmware and microcode.",
             )
-
-
-def _open_enclave_quote(report: bytes) -> bytes:
-    """The quote behind an Open Enclave report's header (openenclave/internal/report.h)."""
-    version, kind, size = (int.from_bytes(report[at:end], "little") for at, end in ((0, 4), (4, 8), (8, 16)))
-    if len(report) < _OE_HEADER or version != _OE_VERSION or kind != _OE_REMOTE or size != len(report) - _OE_HEADER:
-        raise Malformed(
-            "oe-report-header",
-            "The report does not begin with Open Enclave's header of a remote report.",
-            "Send the whole report to OpenEnclave, or a bare quote to SgxEnclave.",
-        )
-    return report[_OE_HEADER:]
 
 
 def _client_claims(request: AttestRequest, report_data: bytes, init_data: bytes, *, kind: str) -> Claims:

@@ -11,11 +11,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from kloister.errors import KloisterError, Misconfigured
+from kloister.formats.dcap.open_enclave import build_report
 from kloister.formats.sgx import Attributes, KeyRequest, Report
 from kloister.formats.sgx.keyrequest import KeyName, KeyPolicy
 
-EVIDENCE_OID = "1.3.6.1.4.1.311.105.1"  # Azure's: an Open Enclave report in a signing certificate
-_OE_REMOTE = b"\1\0\0\0\2\0\0\0"  # version and type; the quote's size follows (openenclave/internal/report.h)
 _DOMAIN = b"kloister/attestation/root-key/v1"
 _NONCE = 12  # bytes, AES-GCM
 _ALL = Attributes(0xFFFFFFFFFFFFFFFF, 0)  # the key depends on every flag, DEBUG among them
@@ -39,8 +38,7 @@ class Tee(Protocol):
 
 def evidence(tee: Tee, digest: bytes) -> bytes:
     """An Open Enclave report over the digest (32 bytes) of a signing key, and 32 zero bytes."""
-    quote = tee.quote(digest + bytes(64 - len(digest)))
-    return _OE_REMOTE + len(quote).to_bytes(8, "little") + quote
+    return build_report(tee.quote(digest + bytes(64 - len(digest))))
 
 
 def seal(tee: Tee, root: bytes, draw: Callable[[int], bytes]) -> bytes:

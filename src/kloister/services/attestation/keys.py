@@ -27,10 +27,10 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from kloister.errors import KloisterError, Misconfigured
+from kloister.formats.dcap.open_enclave import OID as EVIDENCE_OID
 from kloister.formats.tokens import Algorithm, jwk_of
 from kloister.formats.tokens.jose import PrivateKey, algorithm_of
 from kloister.formats.wire import b64url, canonical_json
-from kloister.services.attestation.home import EVIDENCE_OID
 from kloister.services.broker.vault import Vault
 from kloister.services.storage.attestation import AttestationTransaction
 from kloister.services.storage.attestation_records import SigningKeyRecord

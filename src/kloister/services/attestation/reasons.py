@@ -27,9 +27,6 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "oidc-metadata": Reason("The issuer's metadata do not name it, or no keys.", "Check auth.oidc_issuer."),
     "oidc-status": Reason("The issuer of bearer tokens refused to show its keys.", "Check auth.oidc_issuer."),
     # evidence
-    "oe-report-header": Reason(
-        "The report does not begin with Open Enclave's header.", "Send a bare quote to SgxEnclave instead."
-    ),
     "collateral-none": Reason(
         "The service has no collateral for this platform family.", "Ask its operator to add it."
     ),

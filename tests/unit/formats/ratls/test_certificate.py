@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kloister.errors import Malformed, Unverified
+from kloister.formats.dcap import open_enclave
 from kloister.formats.ratls import Form, RatlsCertificate, RatlsEvidence, build_certificate, cbor, claims_for
 from kloister.formats.ratls.evidence import DICE_OID, LEGACY_OIDS
 from tests.support.evidence import code_of
@@ -21,16 +22,18 @@ KEYS = {curve.name: ec.derive_private_key(0x1234567, curve) for curve in (ec.SEC
 KEY = KEYS["secp256r1"]
 SPKI = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 LEGACY = RatlsEvidence(form=Form.LEGACY, quote=b"quote" * 100)
+AZURE = RatlsEvidence(form=Form.OPEN_ENCLAVE, quote=b"quote" * 100)
 DICE = RatlsEvidence.of(b"quote" * 100, claims_for(SPKI, b"nonce"))
 
 
 @functools.cache
 def certificate(form: Form) -> bytes:
-    return build_certificate(KEY, LEGACY if form is Form.LEGACY else DICE, not_before=START, not_after=END)
+    evidence = {Form.LEGACY: LEGACY, Form.DICE: DICE, Form.OPEN_ENCLAVE: AZURE}[form]
+    return build_certificate(KEY, evidence, not_before=START, not_after=END)
 
 
 @pytest.mark.parametrize("curve", KEYS)
-@pytest.mark.parametrize("evidence", [LEGACY, DICE])
+@pytest.mark.parametrize("evidence", [LEGACY, DICE, AZURE])
 def test_what_is_built_is_parsed(curve: str, evidence: RatlsEvidence) -> None:
     der = build_certificate(KEYS[curve], evidence, not_before=START, not_after=END, common_name="app")
     parsed = RatlsCertificate.parse(der)
@@ -44,6 +47,8 @@ def test_what_is_built_is_parsed(curve: str, evidence: RatlsEvidence) -> None:
 def test_the_report_data_bind_key_or_claims() -> None:
     assert LEGACY.report_data(SPKI) == hashlib.sha256(SPKI).digest() + bytes(32)
     assert DICE.report_data(SPKI) == hashlib.sha256(DICE.claims).digest() + bytes(32)
+    pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    assert AZURE.report_data(SPKI) == hashlib.sha256(pem + b"\0").digest() + bytes(32)
     assert DICE.nonce == b"nonce"
     assert DICE.binds_key(SPKI)
     assert not DICE.binds_key(SPKI + b"\0")
@@ -63,6 +68,22 @@ def test_the_standard_extension_comes_first_and_is_never_skipped() -> None:
     for oid in LEGACY_OIDS:
         assert RatlsEvidence.find({oid: b"q"}) == RatlsEvidence(form=Form.LEGACY, quote=b"q")
     assert RatlsEvidence.find({"1.2.3": b"q"}) is None
+
+
+def test_open_enclaves_header_must_be_that_of_the_quote_behind_it() -> None:
+    report = AZURE.build()
+    assert RatlsEvidence.find({open_enclave.OID: report}) == AZURE
+    for changed in (b"", report[:15], report[:-1], report + b"\0", *(flipped(report, at) for at in range(16))):
+        find = functools.partial(RatlsEvidence.find, {open_enclave.OID: changed})
+        assert code_of(find) == "oe-report-header"
+    for oid, form in ((LEGACY_OIDS[0], Form.LEGACY), (DICE_OID, Form.DICE)):
+        found = RatlsEvidence.find({open_enclave.OID: report, oid: DICE.build()})
+        assert found is not None
+        assert found.form is form
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +128,7 @@ def test_a_changed_byte_is_seen_or_malformed(form: Form, data: st.DataObject) ->
         changed = RatlsCertificate.parse(bytes(der))
         changed.check_signature()
     except (Malformed, Unverified) as error:
-        assert error.code.startswith("ratls-")  # noqa: PT017 -- either outcome is right
+        assert error.code.startswith(("ratls-", "oe-report-header"))  # noqa: PT017 -- either outcome is right
         return
     # another issuer or subject: then the signature is not the attested key's to make, and the evidence is the same
     assert not changed.self_issued

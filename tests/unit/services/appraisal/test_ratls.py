@@ -12,15 +12,27 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from kloister.formats.ratls import Form
+from kloister.formats.tokens import Jwk, JwkSet
 from kloister.formats.wire import canonical_json
 from kloister.services.appraisal import OPERATOR_NAMED, Appraisal, appraise
-from kloister.services.appraisal.peer import server_certificate
+from kloister.services.appraisal.peer import server_certificate, server_evidence
 from kloister.trust.verifier import Collateral
 from tests.support.evidence import ENCLAVE, NOW, Forge, code_of
 from tests.support.ratls import ratls, serving, spki
 
 FORGE = Forge()
 OTHER = ec.derive_private_key(0xBAD, ec.SECP256R1())
+
+
+SIGNER = ec.derive_private_key(0x5EED, ec.SECP256R1())
+
+
+def ordinary() -> bytes:
+    """A certificate of `KEY` without evidence: the OID of its extension is another one."""
+    der = ratls(FORGE)
+    old = bytes.fromhex("06092a864886f84d8a3906")
+    assert der.count(old) == 1
+    return der.replace(old, old[:-1] + b"\7")
 
 
 def judged(data: bytes, at: datetime = NOW) -> Appraisal:
@@ -38,7 +50,8 @@ def test_a_certificate_is_verified_in_der_pem_and_base64(form: Form) -> None:
     der = ratls(FORGE, form)
     for data in (der, ssl.DER_cert_to_PEM_cert(der).encode(), base64.b64encode(der), der.hex().encode()):
         found = judged(data)
-        assert (found.kind, found.accepted, found.tee) == ("ra-tls-certificate", True, "sgx")
+        kind = "signing-certificate" if form is Form.OPEN_ENCLAVE else "ra-tls-certificate"
+        assert (found.kind, found.accepted, found.tee) == (kind, True, "sgx")
         assert found.claims is not None
         assert found.claims["mrenclave"] == "11" * 32
     assert judged(ratls(FORGE, form, key=OTHER)).accepted
@@ -76,6 +89,21 @@ def test_the_certificate_of_a_server_is_taken_without_trust(tmp_path: Path) -> N
         assert server_certificate(url) == der
         assert server_certificate(url + "/") == der
     assert code_of(lambda: server_certificate(url, timeout=1)) == "server-unreachable"
+
+
+def test_a_service_shows_the_evidence_of_the_key_that_signs_its_tokens(tmp_path: Path) -> None:
+    der, plain = ratls(FORGE, Form.OPEN_ENCLAVE, key=OTHER), ordinary()
+    keys = JwkSet((Jwk(kid="old", key=SIGNER.public_key()), Jwk(kid="new", key=OTHER.public_key(), x5c=(der,))))
+    with serving(plain, tmp_path, keys=json.dumps(keys.as_json()).encode()) as url:
+        assert server_certificate(url) == plain
+        assert server_evidence(url) == der
+    own = ratls(FORGE)
+    with serving(own, tmp_path, keys=json.dumps(keys.as_json()).encode()) as url:
+        assert server_evidence(url) == own
+    for nothing in (None, b"", b"{", b'{"keys": []}', b" " * (2 << 20)):
+        with serving(plain, tmp_path, keys=nothing) as url:
+            assert server_evidence(url) == plain
+    assert reason(plain) == "ratls-no-evidence"
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kloister.errors import Misconfigured
+from kloister.formats.dcap import open_enclave
 from kloister.formats.enclave.content import ContentEnclave
 from kloister.serve.attestation import root_key
+from kloister.services.appraisal import appraise
 from kloister.services.attestation import home
 from kloister.services.attestation.keys import KeyKeeper, key_digest
 from kloister.services.broker.vault import Vault
@@ -72,11 +73,11 @@ def test_the_certificate_shows_where_the_key_was_made(tmp_path: Path) -> None:
         lambda digest: home.evidence(tee, digest),
     )  # fmt: skip
     with store.write() as transaction:
-        keeper.keep(transaction, AAD, 1_800_000_000, os.urandom)
+        keeper.keep(transaction, AAD, int(NOW.timestamp()), os.urandom)
         (record,) = transaction.signing_keys(AAD)
     store.close()
     certificate = x509.load_der_x509_certificate(record.certificate)
-    oid = x509.ObjectIdentifier(home.EVIDENCE_OID)
+    oid = x509.ObjectIdentifier(open_enclave.OID)
     report = certificate.extensions.get_extension_for_oid(oid).value.public_bytes()
     assert report[:8] == b"\1\0\0\0\2\0\0\0"
     assert int.from_bytes(report[8:16], "little") == len(report) - 16
@@ -85,7 +86,9 @@ def test_the_certificate_shows_where_the_key_was_made(tmp_path: Path) -> None:
     assert verified.report.report_data == key_digest(key) + bytes(32)  # type: ignore[arg-type]  # an RSA key
     assert verified.report.mrenclave == tee.mrenclave
     assert base64.b64encode(key_digest(key)).decode() == record.kid  # type: ignore[arg-type]  # same
-    assert key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    collateral, roots = Collateral.from_json(on.collateral(NOW)), [Root.from_der(on.root())]
+    found = appraise(record.certificate, collateral, roots, NOW, None)
+    assert (found.kind, found.genuine, found.tee) == ("signing-certificate", True, "sgx")
 
 
 def test_outside_of_a_tee_there_is_no_such_extension(tmp_path: Path) -> None:
