@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import documents, evidence, images, messages, policies, tees
+from tests.fuzz.targets import documents, evidence, guests, images, messages, policies, tees
 
 TARGETS: dict[str, Target] = {
-    one.name: one for room in (evidence, documents, images, messages, policies, tees) for one in room.targets()
+    one.name: one for room in (evidence, documents, guests, images, messages, policies, tees) for one in room.targets()
 }
