@@ -455,7 +455,7 @@ NAMES = (
     ("explain ABCD", "broker-unreachable"),
     ("status", None),
     ("verify {d}/quote --offline --cache {d}/none", "collateral-not-held"),
-    ("verify {d}/quote --root {d}/root.der --cache {d}/none --source https://127.0.0.1:1", "collateral-unreachable"),
+    ("verify {d}/quote --root {d}/root.der --cache {d}/../k --source https://127.0.0.1:1", "collateral-unreachable"),
     ("collateral import {d}/none", None),
     ("collateral show {d}/none", None),
     ("simulator root --out {d}/none/root", None),

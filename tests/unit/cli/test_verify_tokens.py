@@ -18,7 +18,7 @@ from tests.support.cli import Done, kloister
 from tests.unit.services.appraisal.test_tokens import MAA, SET, token
 
 NOW = int(clock.now().timestamp())
-TIMES = {"iat": NOW, "nbf": NOW - 5, "exp": NOW + 600}
+TIMES = {"iat": NOW, "nbf": NOW - 5, "exp": NOW + 86400}
 
 
 class Desk:
@@ -103,7 +103,7 @@ def test_policies_times_and_bundles_are_for_tokens_too(desk: Desk) -> None:
     refused = desk.run("--jwks", desk.jwks, "--policy", policy, "--json")
     assert (refused.code, refused.json["genuine"], refused.json["reason"]["code"]) == (1, True, "signer-svn")
     assert desk.run("--jwks", desk.jwks, "--policy", policy, "--proof-only").code == 2
-    later = (clock.now() + timedelta(days=1)).strftime("%Y-%m-%d")
+    later = (clock.now() + timedelta(days=3)).strftime("%Y-%m-%d")
     rows = desk.run("--jwks", desk.jwks, "--what-if-at", later, "--json").json["what_if"]
     assert [row["reason"] for row in rows] == [None, "token-expired"]
     assert desk.run("--jwks", desk.jwks, "--what-if-update", "early").code == 2

@@ -24,7 +24,11 @@ from tests.support.apiserver.server import ApiServer, running
 
 NODE = "/api/v1/nodes/n1"
 WEBHOOK = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kloister-webhook"
-REPORT = ConfidentialNode("n1", 8 << 20, (Section(0, 1 << 30),), frozenset(), simulated=True, seen=clock.now())
+
+
+def reported() -> ConfidentialNode:
+    """As an agent writes it now: five minutes later it would be stale."""
+    return ConfidentialNode("n1", 8 << 20, (Section(0, 1 << 30),), frozenset(), simulated=True, seen=clock.now())
 
 
 @pytest.fixture
@@ -49,8 +53,8 @@ def test_a_round_writes_what_the_agent_reports_and_the_next_one_nothing(server: 
     async def rounds() -> None:
         cluster = Cluster()
         server.put(NODE, node())
-        await cluster.write_report(REPORT)
-        await cluster.write_report(REPORT)  # the second time it is there
+        await cluster.write_report(reported())
+        await cluster.write_report(reported())  # the second time it is there
         controller = Controller(cluster, await led(cluster), taint=True)
         await controller.round()
         written = len(server.requests)
@@ -77,7 +81,7 @@ def test_a_node_that_cannot_be_written_does_not_stop_the_others(
         cluster = Cluster()
         for name in ("n0", "n1"):
             server.put(NODE.replace("n1", name), node(metadata={"name": name}))
-            await cluster.write_report(replace(REPORT, name=name))
+            await cluster.write_report(replace(reported(), name=name))
         monkeypatch.setattr(Cluster, "patch_node_status", refuse)
         await Controller(cluster, await led(cluster), taint=True).round()
         await cluster.close()
@@ -90,7 +94,7 @@ def test_who_does_not_lead_writes_nothing(server: ApiServer) -> None:
     async def rounds() -> None:
         cluster = Cluster()
         server.put(NODE, node())
-        await cluster.write_report(REPORT)
+        await cluster.write_report(reported())
         await Controller(cluster, Candidate(cluster, "ns", "l", "me"), taint=True).round()
         await cluster.close()
 
@@ -105,7 +109,7 @@ def test_the_loop_acts_on_a_report_at_once(server: ApiServer) -> None:
         controller = Controller(cluster, Candidate(cluster, "kloister-system", "l", "me"), taint=True)
         task = asyncio.create_task(controller.run())
         await asyncio.sleep(0.5)
-        await cluster.write_report(REPORT)
+        await cluster.write_report(reported())
         async with asyncio.timeout(8):
             while "capacity" not in server.objects[NODE]["status"]:  # noqa: ASYNC110 (the server is another thread's)
                 await asyncio.sleep(0.05)

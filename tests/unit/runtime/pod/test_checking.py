@@ -165,7 +165,7 @@ def test_what_departs_from_it_has_its_code(tmp_path: Path, change: Callable[[Pat
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_what_a_user_can_use_but_not_read_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:2]:
+    for parent in list(tmp_path.parents)[:3]:
         parent.chmod(0o755)
     root = tmp_path / "root"
     tree = make(root)
