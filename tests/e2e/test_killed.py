@@ -108,7 +108,7 @@ def test_up(folder: Path, delay: float) -> None:
     killed_when(folder, "up", lambda: time.monotonic() - begun > delay)
     assert kloister("up").code == 0
     assert kloister("status").code == 0
-    assert len(processes_of(folder / "state")) == 2  # platform and broker, each once
+    assert len(processes_of(folder / "state")) == 3  # platform, broker and attestation service, each once
     assert partials(folder) == []
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from kloister.cli.console import guarded
+from kloister.cli.options import StateOption
 
 Text = str | None
 Number = int | None
@@ -20,7 +21,8 @@ def _option(help_text: str) -> typer.models.OptionInfo:
 @guarded
 def attestation(
     *,
-    config: Annotated[Path, typer.Option(help="The settings, TOML; what is given here wins over it.")],
+    config: Annotated[File, typer.Option(help="The settings, TOML; what is given here wins over it.")] = None,
+    state: StateOption = None,
     listen: Annotated[Text, _option("HOST:PORT to listen at.")] = None,
     workers: Annotated[Number, _option("Processes; one per processor is best.")] = None,
     instances: Annotated[Text, _option('TOML: [{base_url = "https://..", trust_model = "aad"}].')] = None,
@@ -56,14 +58,22 @@ def attestation(
     """Run the attestation service until SIGTERM.
 
     Each key a.b of the settings is the option --a-b here, and the variable KLOISTER_ATTESTATION_A_B.
+    Without --config it is the service that `kloister up` starts: for the simulated platform of the state directory.
 
     Example:  kloister serve attestation --config /etc/kloister/attestation.toml
     """
     import os
+    given = locals()
+    if config is None:
+        from kloister.serve import attestation_beside
+        from kloister.serve.state import ATTESTATION_ADDRESS, State
+
+        attestation_beside.run(State.at(state), listen or ATTESTATION_ADDRESS)
+        return
+
 
     from kloister.services.attestation.settings import KEYS, Settings
 
-    given = locals()
     options = {key: given[key.replace(".", "_")] for key in KEYS} | {"instances": instances}
     settings = Settings.load(config, os.environ, options)
 

@@ -16,7 +16,7 @@ def up(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Start the embedded stack: a simulated platform and a broker. Doing it twice changes nothing.
+    """Start the embedded stack: simulated platform, broker and attestation service. Doing it twice changes nothing.
 
     Examples:  kloister up;  kloister up --state /tmp/one --listen 127.0.0.1:7500
     """
@@ -36,6 +36,7 @@ def up(
         print_json({"started": started, **result})
         return
     print(f"{'Started' if started else 'Already running'}: broker at https://{running.address}, state in {place.root}")
+    print(f"Attestation service at https://{running.attestation_address}")
 
 
 @guarded
@@ -83,7 +84,7 @@ def _table(result: dict[str, Any]) -> None:
     table = Table("what", "is")
     table.add_row("state", result["state"])
     table.add_row("broker's address", result["address"] or "-")
-    for name in ("platform", "broker"):
+    for name in ("platform", "broker", "attestation"):
         for key, value in result[name].items():
             table.add_row(f"{name} {key}", str(value))
     Console().print(table)

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import uvloop
@@ -66,8 +66,20 @@ _MAX_OIDC = 1024 * 1024  # bytes of one
 _UNREADABLE: tuple[type[Exception], ...] = (KloisterError, *UNREADABLE)
 
 
-def run(settings: Settings) -> None:
+class Platform(CollateralPort, Protocol):
+    """A platform beside the service, the only one that it judges."""
+
+    def roots(self) -> Sequence[Root]:
+        """Who vouches for it."""
+
+
+def run(settings: Settings, platform: Platform | None = None, ready: Callable[[], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: the operator's.
+        platform: judged instead of those that the settings name.
+        ready: called when everything is made, by the one worker.
 
     Raises:
         Misconfigured: `attestation-setting`, `port-in-use`, `listen-address`, `tls-files`, `root-key-*`, `storage-*`,
@@ -88,7 +100,9 @@ def run(settings: Settings) -> None:
         def work(sock: socket.socket, number: int) -> None:
             board = Board(Path(shared), number) if settings.workers > 1 else None
             with ExitStack() as opened, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                process = AttestationProcess(settings, Vault(root, entropy.draw), opened, board, tee)
+                process = AttestationProcess(settings, Vault(root, entropy.draw), opened, board, tee, platform)
+                if ready is not None:
+                    ready()
                 runner.run(process.serve(sock, Tls(settings)))
 
         if settings.workers > 1:
@@ -107,13 +121,14 @@ class AttestationProcess:
         opened: ExitStack,
         board: Board | None = None,
         tee: home.Tee | None = None,
+        platform: Platform | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = Metrics(clock.monotonic, board)
         store = AttestationStore(settings.database)
         opened.callback(store.close)
-        roots, amd_roots = _roots(settings)
-        self._collateral = _collateral(settings, roots)
+        roots, amd_roots = _roots(settings) if platform is None else (platform.roots(), ())
+        self._collateral = _collateral(settings, roots) if platform is None else platform
         judge = Judge(
             roots=roots,
             amd_roots=amd_roots,

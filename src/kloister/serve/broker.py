@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
 import signal
 import socket
 import ssl
@@ -15,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from kloister import clock, entropy
 from kloister.errors import Misconfigured
 from kloister.serve.collateral import open_source
-from kloister.serve.state import State
+from kloister.serve.state import State, only_one, private
 from kloister.services.broker import keys, listeners
 from kloister.services.broker.admin import admin_app
 from kloister.services.broker.appraiser import CachingAppraiser, FetchingAppraiser
@@ -106,8 +103,8 @@ def run(root: Path, address: str, remote: Remote | None = None, platforms: Platf
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
-    directory = _private(State(root).broker)
-    with _lock(directory), contextlib.ExitStack() as opened:
+    directory = private(State(root).broker)
+    with only_one(directory, "broker"), contextlib.ExitStack() as opened:
         asyncio.run(_Broker(State(root), address, remote, platforms, opened).serve())
 
 
@@ -193,24 +190,3 @@ class _Broker:
                     LOG.info("the server certificate was renewed")
             except (OSError, Misconfigured) as error:
                 LOG.warning("the server certificate could not be renewed: %s", error)
-
-
-def _private(directory: Path) -> Path:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory.stat().st_uid != os.geteuid():
-        raise Misconfigured("state-owner", f"{directory} belongs to another user.", "Choose another with --state.")
-    directory.chmod(0o700)
-    return directory
-
-
-def _lock(directory: Path) -> IO[bytes]:
-    """The lock of the broker's directory; the kernel drops it with the process, however that ends."""
-    file = os.fdopen(os.open(directory / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise Misconfigured(
-            "broker-running", f"A broker serves {directory} already.", "Stop it with `kloister down` first."
-        ) from None
-    return file

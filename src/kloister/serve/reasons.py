@@ -26,6 +26,9 @@ COMMANDS: Mapping[str, Reason] = MappingProxyType({
     "stack-document": Reason("stack.json is damaged.", "Run `kloister up`: it is written anew."),
     "state-owner": Reason("The state directory belongs to another user.", "Choose one with --state DIR."),
     "broker-running": Reason("A broker serves this state already.", "Stop it with `kloister down` first."),
+    "attestation-running": Reason(
+        "An attestation service serves this state already.", "Stop it with `kloister down` first."
+    ),
     "daemon-failed": Reason("A daemon did not start.", "Its log, under logs in the state directory, says why."),
     "platform-epc": Reason(
         "KLOISTER_PLATFORM_EPC is not a whole number of MiB, nor one for each NUMA node.",

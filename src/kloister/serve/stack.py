@@ -1,19 +1,18 @@
-"""`up`, `down` and `status`: two daemons per state directory, idempotent, safe after a kill at any moment."""
+"""`up`, `down` and `status`: three daemons per state directory, idempotent, safe after a kill at any moment."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import select
-import socket
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from kloister import clock, files
+from kloister import files
 from kloister.client.admin import AdminClient
 from kloister.errors import KloisterError, Malformed, Misconfigured
 from kloister.serve.looking import Stack, look
-from kloister.serve.processes import Process, start
+from kloister.serve.processes import Process, awaited, start, stop_all
+from kloister.serve.stack_attestation import Attestation, free_address
 from kloister.serve.state import DEFAULT_ADDRESS, State
 from kloister.services.broker.listeners import bind_tcp
 from kloister.tee.simulated.client import PlatformClient
@@ -27,26 +26,41 @@ def up(state: State, listen: str | None = None) -> tuple[Stack, bool]:
     """
     with state.locked():
         before = _found(state)
-        if before.running and before.address and listen in (None, before.address):
+        if before.running and before.attested and before.address and listen in (None, before.address):
             return before, False
-        if before.broker and not before.address:
-            before.broker.stop()  # nobody can be told where it listens
-        address = listen or before.address or _free_address()
-        if before.broker and address != before.address:
-            bind_tcp(address).close()  # refused now, while the broker still runs at the address it had
-        platform = before.platform or _start_platform(state)
-        _remember(state, platform, before.broker, before.address)
-        if before.broker:
-            before.broker.stop()
+        attestation = Attestation(state, before)  # it starts while the others do
         try:
-            broker, address = _start_broker_at(state, address, own_choice=not (listen or before.address))
-        except KloisterError:
-            if before.platform is None:  # nothing stays of an `up` that failed
-                platform.stop()
-                _remember(state, None, None, before.address)
+            found = _core(state, before, listen)
+        except BaseException:
+            attestation.abandon()
             raise
-        _remember(state, platform, broker, address)
-        return Stack(platform, broker, address), True
+        _remember(state, found)
+        found = attestation.completed(found)
+        _remember(state, found)
+        return found, True
+
+
+def _core(state: State, before: Stack, listen: str | None) -> Stack:
+    """Platform and broker."""
+    if before.running and before.address and listen in (None, before.address):
+        return before
+    if before.broker and not before.address:
+        before.broker.stop()  # nobody can be told where it listens
+    address = listen or before.address or free_address(DEFAULT_ADDRESS)
+    if before.broker and address != before.address:
+        bind_tcp(address).close()  # refused now, while the broker still runs at the address it had
+    platform = before.platform or _start_platform(state)
+    _remember(state, replace(before, platform=platform))
+    if before.broker:
+        before.broker.stop()
+    try:
+        broker, address = _start_broker_at(state, address, own_choice=not (listen or before.address))
+    except KloisterError:
+        if before.platform is None:  # nothing stays of an `up` that failed
+            platform.stop()
+            _remember(state, replace(before, platform=None, broker=None))
+        raise
+    return replace(before, platform=platform, broker=broker, address=address)
 
 
 def _found(state: State) -> Stack:
@@ -55,8 +69,12 @@ def _found(state: State) -> Stack:
         noted = look(state)
     except Malformed:
         noted = Stack(None, None, "")
-    platform = noted.platform or Process.behind(state.control)
-    return Stack(platform, noted.broker or Process.behind(state.admin), noted.address)
+    return replace(
+        noted,
+        platform=noted.platform or Process.behind(state.control),
+        broker=noted.broker or Process.behind(state.admin),
+        attestation=noted.attestation or Process.behind(state.attesting),
+    )
 
 
 def _start_platform(state: State) -> Process:
@@ -68,7 +86,7 @@ def _start_platform(state: State) -> Process:
             lambda: bool(PlatformClient(state.control).status()),
         )  # fmt: skip
     except Misconfigured as error:
-        earlier = _awaited(state.control) if error.code == "platform-running" else None
+        earlier = awaited(state.control) if error.code == "platform-running" else None
         if earlier is None:
             raise
         return earlier
@@ -81,7 +99,7 @@ def _start_broker_at(state: State, address: str, *, own_choice: bool) -> tuple[P
     except Misconfigured as error:
         if not own_choice or error.code != "port-in-use":
             raise
-    address = _free_address()
+    address = free_address(DEFAULT_ADDRESS)
     return _start_broker(state, address), address
 
 
@@ -95,33 +113,22 @@ def _start_broker(state: State, address: str) -> Process:
     try:
         return start("broker", arguments, state.logs / "broker.log", state.admin, ready)
     except Misconfigured as error:
-        earlier = _awaited(state.admin) if error.code == "broker-running" else None
+        earlier = awaited(state.admin) if error.code == "broker-running" else None
         if earlier is None:
             raise
         earlier.stop()
         return start("broker", arguments, state.logs / "broker.log", state.admin, ready)
 
 
-def _awaited(door: Path, patience: float = 15.0) -> Process | None:
-    """The process behind a socket, as soon as there is one."""
-    deadline = clock.monotonic() + patience
-    while clock.monotonic() < deadline:
-        if found := Process.behind(door):
-            return found
-        select.select([], [], [], 0.02)
-    return None
-
-
 def down(state: State) -> bool:
     """Stop what runs; whether there was anything to stop. The state stays."""
     with state.locked():
         stack = _found(state)
-        for process in (stack.broker, stack.platform):
-            if process:
-                process.stop()
+        running = [each for each in (stack.broker, stack.attestation, stack.platform) if each is not None]
+        stop_all(running)
         with contextlib.suppress(OSError):  # on a full disk it goes on naming what has ended, which is known as dead
-            _remember(state, None, None, stack.address)
-        return stack.broker is not None or stack.platform is not None
+            _remember(state, replace(stack, platform=None, broker=None, attestation=None))
+        return bool(running)
 
 
 def status(state: State) -> dict[str, Any]:
@@ -130,7 +137,15 @@ def status(state: State) -> dict[str, Any]:
     result: dict[str, Any] = {"state": str(state.root), "running": stack.running, "address": stack.address or None}
     result["platform"] = _said(stack.platform, lambda: PlatformClient(state.control).status())
     result["broker"] = _said(stack.broker, lambda: AdminClient(state.admin).status())
+    result["attestation"] = _attested(state, stack)
     return result
+
+
+def _attested(state: State, stack: Stack) -> dict[str, Any]:
+    if stack.attestation is None:
+        return {"running": False}
+    url = f"https://{stack.attestation_address}"
+    return {"running": True, "pid": stack.attestation.pid, "url": url, "ca": str(state.attestation / "ca.pem")}
 
 
 def _said(process: Process | None, ask: Any) -> dict[str, Any]:
@@ -142,24 +157,12 @@ def _said(process: Process | None, ask: Any) -> dict[str, Any]:
         return {"running": True, "pid": process.pid, "error": error.as_json()}
 
 
-def _remember(state: State, platform: Process | None, broker: Process | None, address: str) -> None:
+def _remember(state: State, stack: Stack) -> None:
     document = {
-        "platform": platform.as_json() if platform else None,
-        "broker": broker.as_json() if broker else None,
-        "address": address,
+        "platform": stack.platform.as_json() if stack.platform else None,
+        "broker": stack.broker.as_json() if stack.broker else None,
+        "address": stack.address,
+        "attestation": stack.attestation.as_json() if stack.attestation else None,
+        "attestationAddress": stack.attestation_address,
     }
     files.replace(state.stack, json.dumps(document, indent=2).encode())
-
-
-def _free_address() -> str:
-    """The usual port, or another one where a stack of another state directory has it already."""
-    host, port = DEFAULT_ADDRESS.split(":")
-    for candidate in (int(port), 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, candidate))
-            except OSError:
-                continue
-            return f"{host}:{probe.getsockname()[1]}"
-    return DEFAULT_ADDRESS

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kloister.errors import Malformed, Misconfigured
 
-DEFAULT_ADDRESS = "127.0.0.1:7443"
+DEFAULT_ADDRESS = "127.0.0.1:7443"  # of the broker
+ATTESTATION_ADDRESS = "127.0.0.1:7444"
 _STACK_LIMIT = 64 * 1024  # bytes; the document has a dozen short fields
 
 
@@ -60,6 +61,16 @@ class State:
         return self.broker / "ca.pem"
 
     @property
+    def attestation(self) -> Path:
+        """The attestation service's database, keys, and the token of who administers it."""
+        return self.root / "attestation"
+
+    @property
+    def attesting(self) -> Path:
+        """A socket that the attestation service has as soon as it is ready; nothing is said there."""
+        return self.attestation / "ready.sock"
+
+    @property
     def images(self) -> Path:
         """An OCI layout with one tag per local name."""
         return self.root / "images"
@@ -98,6 +109,34 @@ class State:
             yield
         finally:
             os.close(lock)
+
+
+def private(directory: Path) -> Path:
+    """Make it ours alone. Raises `Misconfigured`: `state-owner`."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_uid != os.geteuid():
+        raise Misconfigured("state-owner", f"{directory} belongs to another user.", "Choose another with --state.")
+    directory.chmod(0o700)
+    return directory
+
+
+def only_one(directory: Path, what: str) -> IO[bytes]:
+    """The lock of a daemon's directory; the kernel drops it with the process, however that ends.
+
+    Raises:
+        Misconfigured: `WHAT-running`.
+    """
+    file = os.fdopen(os.open(directory / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise Misconfigured(
+            f"{what}-running",
+            f"Another process ({what}) serves {directory} already.",
+            "Stop it with `kloister down` first.",
+        ) from None
+    return file
 
 
 def read_document(path: Path) -> dict[str, Any]:
