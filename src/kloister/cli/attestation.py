@@ -34,6 +34,7 @@ def attestation(
     auth_oidc_issuer: Annotated[Text, _option("Whose tokens administer.")] = None,
     auth_oidc_audience: Annotated[Text, _option("For whom these tokens must be.")] = None,
     auth_oidc_ca: Annotated[File, _option("CA of the issuer's server [default: the machine's].")] = None,
+    auth_oidc_subjects: Annotated[Text, _option("Who of them (sub or oid), separated by blanks; else all.")] = None,
     auth_dangerous_bearer_tokens: Annotated[Text, _option("Fixed tokens, separated by blanks.")] = None,
     collateral_directory: Annotated[File, _option("Bundles of collateral.")] = None,
     collateral_pcs_url: Annotated[Text, _option("A PCS or PCCS to fetch collateral from.")] = None,
@@ -57,12 +58,11 @@ def attestation(
 ) -> None:
     """Run the attestation service until SIGTERM.
 
-    Each key a.b of the settings is the option --a-b here, and the variable KLOISTER_ATTESTATION_A_B.
     Without --config it is the service that `kloister up` starts: for the simulated platform of the state directory.
+    Each key a.b of the settings is the option --a-b here, and the variable KLOISTER_ATTESTATION_A_B.
 
     Example:  kloister serve attestation --config /etc/kloister/attestation.toml
     """
-    import os
     given = locals()
     if config is None:
         from kloister.serve import attestation_beside
@@ -71,6 +71,7 @@ def attestation(
         attestation_beside.run(State.at(state), listen or ATTESTATION_ADDRESS)
         return
 
+    import os
 
     from kloister.services.attestation.settings import KEYS, Settings
 

@@ -306,6 +306,8 @@ def _announce(settings: Settings) -> None:
             LOG.warning("%s accepts evidence of simulated platforms, which proves nothing", instance.base_url)
     if settings.appraisal_dangerous_at is not None:
         LOG.warning("DANGEROUS: evidence is judged as if it were %s", settings.appraisal_dangerous_at.isoformat())
+    if settings.auth_oidc_issuer is not None and not settings.auth_oidc_subjects:
+        LOG.warning("everybody with a token of %s for this audience administers", settings.auth_oidc_issuer)
     if settings.auth_dangerous_bearer_tokens:
         LOG.warning("DANGEROUS: fixed bearer tokens administer this service for ever")
 
@@ -363,4 +365,4 @@ def _authenticator(settings: Settings) -> Authenticator:
             raise Unavailable("oidc-status", f"The issuer of tokens answered {answer.status}.", "Try again.")
         return answer.body
 
-    return OidcBearers(settings.auth_oidc_issuer, settings.auth_oidc_audience, fetch)
+    return OidcBearers(settings.auth_oidc_issuer, settings.auth_oidc_audience, fetch, settings.auth_oidc_subjects)

@@ -16,6 +16,8 @@ MAX_TOKEN = 16 * 1024  # characters of a bearer token
 MAX_CONFIGURATION = 64 * 1024  # bytes of openid-configuration
 _FRESH = 600  # seconds that an issuer's keys are used without asking again
 _PATIENCE = 10  # seconds between two questions to the issuer, whatever comes
+_RETRY = 1  # seconds after which an issuer that has never answered is asked again
+_STALE = 86400  # seconds after which keys of an issuer that is away are used no more: one of them may be revoked
 _SKEW = 60  # seconds that the issuer's clock may differ from ours
 _MAX_ACTOR = 128  # characters of a subject that the audit notes
 Fetch = Callable[[str], bytes]  # the body at a URL; raises Unavailable and others
@@ -61,15 +63,17 @@ class OidcBearers:
         issuer: `iss` of its tokens, and where its metadata stand.
         audience: one of `aud`.
         fetch: gets a document.
+        subjects: who of them (`sub` or `oid`); none named: everybody whom the issuer gives a token for this audience.
     """
 
-    def __init__(self, issuer: str, audience: str, fetch: Fetch) -> None:
+    def __init__(self, issuer: str, audience: str, fetch: Fetch, subjects: Sequence[str] = ()) -> None:
         self._issuer = issuer
         self._audience = audience
         self._fetch = fetch
+        self._subjects = tuple(subjects)  # no set: a claim may be anything
         self._lock = threading.Lock()
         self._keys: JwkSet | None = None
-        self._asked = -_FRESH
+        self._asked = self._got = -_STALE
 
     def check(self, token: str, now: int) -> str:
         """Verify signature, issuer, audience and times; the subject."""
@@ -82,8 +86,10 @@ class OidcBearers:
         except KloisterError as error:
             raise _refused(f"The bearer token is not genuine: {error.code}.") from None
         self._check_claims(claims, now)
+        if self._subjects and not any(claims.get(name) in self._subjects for name in ("sub", "oid")):
+            raise _refused("The bearer token is of somebody who does not administer this service.")
         subject = claims.get("sub") or claims.get("oid") or "unnamed"
-        return f"oidc:{str(subject)[:_MAX_ACTOR]}"
+        return f"oidc:{str(subject)[:_MAX_ACTOR].encode('utf-8', 'backslashreplace').decode('utf-8')}"
 
     def _check_signature(self, jws: Jws, now: int) -> None:
         candidates = self._set(now, renew=False).named(jws.kid) or self._set(now, renew=True).named(jws.kid)
@@ -104,9 +110,11 @@ class OidcBearers:
     def _set(self, now: int, *, renew: bool) -> JwkSet:
         with self._lock:
             age = now - self._asked
-            if self._keys is None or age > _FRESH or (renew and age > _PATIENCE):
+            if age > _FRESH or (renew and age > _PATIENCE) or (self._keys is None and age >= _RETRY):
                 self._asked = now
-                self._keys = self._load()
+                self._keys, self._got = self._load(), now
+            if self._keys is None or now - self._got > _STALE:
+                raise Unavailable("oidc-status", "The issuer of tokens does not show its keys.", "Try again.")
             return self._keys
 
     def _load(self) -> JwkSet:

@@ -39,6 +39,10 @@ class NeedsWaiting(Exception):
     """It may take long: ask again with `wait`, where that harms nobody."""
 
 
+class NeedsTrying(NeedsWaiting):
+    """It is a draft policy, which may be anybody's, and takes a processor for long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Genuine evidence that the operator accepts.

@@ -205,7 +205,8 @@ def _new_key(algorithm: Algorithm) -> PrivateKey:
 
 def _certificate(instance: str, key: PrivateKey, now: int, serial: bytes, evidence: bytes | None) -> bytes:
     """Self-signed, with the base URL as its name; nobody is asked to trust it but by where it was fetched."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, instance[:_MAX_NAME])])
+    url = instance.partition("#")[0]  # see InstanceSettings.signer
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, url[:_MAX_NAME])])
     start = datetime.fromtimestamp(now - _SKEW, UTC)
     builder = x509.CertificateBuilder(
         subject_name=name,

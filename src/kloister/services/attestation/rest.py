@@ -16,8 +16,9 @@ from kloister.formats.protocol.maa import read_object
 from kloister.services.attestation import metadata
 from kloister.services.attestation.auth import Authenticator, bearer
 from kloister.services.attestation.ear import EarDesk
-from kloister.services.attestation.evidence import NeedsWaiting
+from kloister.services.attestation.evidence import NeedsTrying, NeedsWaiting
 from kloister.services.attestation.kinds import JUDGED, Kind, kind_of
+from kloister.services.attestation.lanes import Lane
 from kloister.services.attestation.limits import RateLimit
 from kloister.services.attestation.logs import AccessLog
 from kloister.services.attestation.metrics import Metrics
@@ -119,6 +120,9 @@ class AttestationApp:
         self._access = access
         self._rate = RateLimit(settings.limits_rate, clock.monotonic)
         self._by_authority = _by_authority(settings.instances)
+        self._bearers = Lane("bearers", 2, 32, settings.limits_seconds)
+        self._fetches = Lane("fetches", 4, 128, settings.limits_seconds)
+        self._drafts = Lane("drafts", 2, 16, settings.limits_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every failure becomes an answer."""
@@ -146,10 +150,11 @@ class AttestationApp:
             self._access.answered(clock.unix(), facts)
 
     async def _answer(self, request: Request) -> Answer:
+        if request.path != "/healthz":
+            self._check_rate(request)
         if request.path in _OPERATIONAL:
             _allow(request, "GET")
             return await self._operational(request.path)
-        self._check_rate(request)
         first, _, rest = request.path[1:].partition("/")
         if first == "attest":
             return await self._attest(request, rest)
@@ -186,16 +191,20 @@ class AttestationApp:
         return Answer(b'{"token":"' + token.encode("ascii") + b'"}')
 
     async def _token(self, instance: InstanceSettings, kind: Kind, body: bytes) -> str:
-        """At once where everything is at hand; in a thread where something must be waited for."""
-        if self._service.at_hand:
-            try:
-                token = self._service.attest(instance, kind, body, wait=False)
-            except NeedsWaiting:
-                self._metrics.collateral("waited")
+        """At once where everything is at hand; in a lane of its own what strangers can make slow."""
+        attest = self._service.attest
+        try:
+            if self._service.at_hand:
+                token = attest(instance, kind, body, wait=False)
             else:
-                self._metrics.collateral("held")
-                return token
-        return await self._apart(self._service.attest, instance, kind, body, wait=True)
+                token = await self._apart(attest, instance, kind, body, wait=False)
+        except NeedsTrying:
+            return await self._drafts.run(attest, instance, kind, body, wait=True)
+        except NeedsWaiting:
+            self._metrics.collateral("waited")
+            return await self._fetches.run(attest, instance, kind, body, wait=True)
+        self._metrics.collateral("held")
+        return token
 
     async def _note(self, instance: InstanceSettings, kind: Kind, error: KloisterError) -> None:
         if self._settings.audit_attestations:
@@ -240,7 +249,7 @@ class AttestationApp:
         if name == "appraise":
             _allow(request, "POST")
             body, owner = await self._body(request), await self._is_owner(request)
-            return _json(await self._apart(self._ear.answer, instance, body, owner=owner))
+            return _json(await self._fetches.run(self._ear.answer, instance, body, owner=owner))
         if name == "audit":
             _allow(request, "GET")
             await self._authenticated(request)
@@ -269,7 +278,7 @@ class AttestationApp:
 
     async def _authenticated(self, request: Request) -> str:
         token = bearer(request.header(b"authorization"))
-        return await self._apart(self._authenticator.check, token, clock.unix())
+        return await self._bearers.run(self._authenticator.check, token, clock.unix())
 
     def _instance(self, request: Request) -> InstanceSettings:
         """The instance that the client means, by the header Host; the port may be another, behind a proxy."""

@@ -13,7 +13,7 @@ from kloister import clock, entropy
 from kloister.errors import Denied, KloisterError
 from kloister.formats.protocol.maa import AttestRequest
 from kloister.services.attestation import policies
-from kloister.services.attestation.evidence import Judge, Judged, NeedsWaiting, as_policy_claims, instant
+from kloister.services.attestation.evidence import Judge, Judged, NeedsTrying, as_policy_claims, instant
 from kloister.services.attestation.instances import Instances, Snapshot
 from kloister.services.attestation.keys import KeyKeeper
 from kloister.services.attestation.kinds import Kind, member_of
@@ -104,7 +104,7 @@ class AttestationService:
             wait: whether it may take long: fetch collateral, try a draft.
 
         Raises:
-            NeedsWaiting: something must be waited for, and `wait` is false.
+            NeedsWaiting, NeedsTrying: something must be waited for, or tried, and `wait` is false.
             KloisterError: the evidence, the policy or the request is refused; see `refusals`.
         """
         watch = self._parts.metrics.watch()
@@ -114,7 +114,7 @@ class AttestationService:
         if request.draft is None:
             return self._attest(instance, kind, request, snapshot, snapshot.policies[kind], watch, wait=wait)
         if not wait:
-            raise NeedsWaiting  # a draft may be anybody's, and take long
+            raise NeedsTrying
         with self._trying():
             active = ActivePolicy.of_text(request.draft)
             return self._attest(instance, kind, request, snapshot, active, watch, wait=wait)

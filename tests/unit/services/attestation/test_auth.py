@@ -94,6 +94,50 @@ def test_a_new_key_is_asked_for_but_not_all_the_time() -> None:
     assert desk.check(token(OTHER, "two"), NOW + 11) == "oidc:someone"
 
 
+def test_only_the_subjects_that_are_named_administer() -> None:
+    desk = OidcBearers(ISSUER, AUDIENCE, Issuer().fetch, ["someone", "object"])
+    assert desk.check(token(), NOW) == "oidc:someone"
+    assert desk.check(token(sub="pairwise", oid="object"), NOW) == "oidc:pairwise"
+    assert desk.check(token(sub="\ud800", oid="object"), NOW) == "oidc:\\ud800"
+    for other in ("somebody else", ["someone"], {"a": 1}, None):
+        with pytest.raises(KloisterError) as caught:
+            desk.check(token(sub=other), NOW)
+        assert caught.value.code == "bearer-refused"
+
+
+def test_an_issuer_that_is_away_is_not_asked_by_every_request_and_its_keys_grow_old() -> None:
+    asked = []
+
+    def away(url: str) -> bytes:
+        asked.append(url)
+        raise Unavailable("source-timeout", "No answer.")
+
+    desk = OidcBearers(ISSUER, AUDIENCE, away)
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            desk.check(token(), NOW)
+    assert len(asked) == 1
+    desk._fetch = Issuer().fetch
+    assert desk.check(token(), NOW + 2) == "oidc:someone"
+    desk._fetch = away
+    day = 86400
+    assert codes(desk, NOW + 602 + 1) == ["source-timeout", ""]
+    assert codes(desk, NOW + 2 + day) == ["source-timeout", ""]
+    assert codes(desk, NOW + 2 + day + 1) == ["oidc-status", "oidc-status"]
+
+
+def codes(desk: OidcBearers, at: int) -> list[str]:
+    """What two requests of one moment are told."""
+    found = []
+    for _ in range(2):
+        try:
+            desk.check(token(nbf=at, exp=at + 60), at)
+            found.append("")
+        except KloisterError as error:
+            found.append(error.code)
+    return found
+
+
 def test_metadata_of_another_issuer_are_not_believed() -> None:
     issuer = Issuer()
     issuer.name = "https://evil"
@@ -149,6 +193,7 @@ def test_bearers_of_an_issuer_over_http(tmp_path: Path) -> None:
             server.always(status(500))
             assert ask(process, "GET", "/policies/SgxEnclave", bearer=good).status == 503
             server.fail()
+            time.sleep(1)  # so long it is not asked again
             assert ask(process, "GET", "/policies/SgxEnclave", bearer=good).status == 200
             bad = token(OTHER, iss=server.url, nbf=now, exp=now + 60)
             assert ask(process, "GET", "/policies/SgxEnclave", bearer=bad).status == 401
