@@ -108,12 +108,17 @@ def quote(
     out: OutOption,
     state: StateOption = None,
     *,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Name the platform in it instead of carrying its certificate.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a quote of an enclave whose measured content is FILE.
 
     Example:  kloister simulator quote --enclave app.bin --report-data 00ff --out quote.bin
     """
+    from kloister.simulator.naming import without_certificate
+
     with options():
         data = _report_data(report_data)
     with enclave.open("rb") as file:
@@ -121,7 +126,8 @@ def quote(
     if len(content) > _CONTENT_LIMIT:
         raise Malformed("content-size", f"{enclave} is larger than {_CONTENT_LIMIT >> 20} MiB.", "Measure its hash.")
     with _open(state) as platform:
-        _write(out, platform.quote_content(content, data), "quote", as_json=as_json)
+        made = platform.quote_content(content, data)
+    _write(out, without_certificate(made) if bare else made, "quote", as_json=as_json)
 
 
 @simulator_app.command("tcb-recovery")

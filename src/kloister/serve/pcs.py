@@ -16,11 +16,11 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from kloister import clock, entropy
 from kloister.errors import KloisterError, Unavailable
-from kloister.formats.pki import parse_chain
 from kloister.serve.simulator import simulator
 from kloister.serve.state import State
 from kloister.services.broker import keys
 from kloister.services.broker.listeners import bind_tcp, server_context
+from kloister.simulator.naming import PlatformName
 from kloister.simulator.pcs import PcsAnswer, SimulatedPcs
 
 DEFAULT_ADDRESS = "127.0.0.1:7444"
@@ -29,6 +29,7 @@ _ATTEMPTS = 20  # at a platform that another command holds at this moment
 _PAUSE = 0.1  # seconds between them
 _MAX_QUERY = 16  # parameters
 _MAX_THREADS = 32  # requests at once
+_CONTENT = b"kloister simulator pcs"  # of the enclave whose quote shows the platform's certificate
 _LOG = logging.getLogger("kloister.pcs")
 
 Answers = Callable[[str, Mapping[str, str]], PcsAnswer]
@@ -60,14 +61,13 @@ def documents(directory: Path) -> SimulatedPcs:
         try:
             with simulator(directory) as platform:
                 standard, early = platform.collateral(), platform.collateral(early=True)
+                name = PlatformName.of(platform.quote_content(_CONTENT, bytes(64)))
         except KloisterError as error:
             if error.code != "platform-running" or attempt + 1 == _ATTEMPTS:
                 raise
             time.sleep(_PAUSE)
         else:
-            issuer = parse_chain(standard["pck_crl_issuer_chain"].encode("ascii"), "pck-crl-issuer-chain")[0]
-            ca = "processor" if "Processor" in issuer.common_name else "platform"
-            return SimulatedPcs(ca=ca, standard=standard, early=early)
+            return SimulatedPcs(ca=name.ca, standard=standard, early=early, pck=name)
     raise Unavailable("platform-busy", "The platform is busy.", "Try again.")
 
 
@@ -141,6 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", answer.content_type)
         if answer.header:
             self.send_header(answer.header, quote(answer.chain, safe=""))
+        for name, value in answer.more.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(answer.body)))
         self.end_headers()
         self.wfile.write(answer.body)

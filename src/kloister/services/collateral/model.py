@@ -59,7 +59,7 @@ class Key:
     about: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, kind: Kind, **about: str) -> Self:
+    def of(cls, kind: Kind, /, **about: str) -> Self:
         """The key of a document about these things."""
         return cls(kind, tuple(sorted(about.items())))
 
@@ -90,7 +90,7 @@ class Key:
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """The reverse of `as_json`. Raises `Malformed`: `item-key`."""
-        if isinstance(value, dict) and isinstance(value.get("about"), dict) and value.get("kind") in set(Kind):
+        if isinstance(value, dict) and isinstance(value.get("about"), dict) and value.get("kind") in tuple(Kind):
             about = value["about"]
             texts = [text for pair in about.items() for text in pair]
             if len(about) <= _PARTS and all(isinstance(text, str) and len(text) <= _MAX_TEXT for text in texts):

@@ -16,6 +16,7 @@ from kloister.services.collateral.bundle import Bundle, collateral_document, is_
 from kloister.services.collateral.pack import Pack, State, state_of
 from kloister.services.collateral.settings import Settings
 from kloister.trust.verifier import Collateral
+from tests.support.evidence import code_of
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 times = st.datetimes(datetime(2001, 1, 1), datetime(2099, 1, 1)).map(  # noqa: DTZ001 -- the zone is set below
@@ -148,3 +149,15 @@ def test_baselines_that_are_none() -> None:
     with pytest.raises(Misconfigured) as caught:
         Settings.of({"KLOISTER_COLLATERAL_UPDATE": "late"})
     assert caught.value.code == "collateral-update"
+
+
+@pytest.mark.parametrize("name", ["kind", "cls", "self", ""])
+def test_what_a_document_is_about_may_have_any_name(name: str) -> None:
+    key = Key(Kind.ROOT_CRL, ((name, "x"),))
+    assert Key.from_json({"kind": "root-crl", "about": {name: "x"}}) == key
+
+
+@pytest.mark.parametrize("kind", [None, 1, "", "other", ["root-crl"], {"root-crl": 1}])
+def test_a_kind_that_is_not_known_is_none(kind: object) -> None:
+    assert code_of(lambda: Key.from_json({"kind": "root-crl", "about": {}})) == "accepted"
+    assert code_of(lambda: Key.from_json({"kind": kind, "about": {}})) == "item-key"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,8 @@ from kloister.errors import KloisterError
 from kloister.formats.dcap import CertificationData, CertificationType
 from kloister.services.collateral import CachedSource, wanted_by
 from kloister.services.collateral.dialects import source_of
-from kloister.simulator.pcs import PcsAnswer, SimulatedPcs
+from kloister.simulator.naming import PlatformName
+from kloister.simulator.pcs import SimulatedPcs
 from kloister.simulator.pki import SimulatedPki
 from kloister.trust.verifier import verify_sgx
 from tests.support import pcs
@@ -27,7 +28,7 @@ from tests.unit.services.collateral.test_clients import source as source_under
 FORGE = Forge()
 PKI = FORGE.pki
 PPID = bytes(range(16))
-SVNS = bytes(16) + (11).to_bytes(2, "little") + bytes(2)
+SVNS = PKI.tcb.cpusvn + PKI.tcb.pcesvn.to_bytes(2, "little") + bytes(2)
 NAMES = {
     CertificationType.PPID_PLAIN: PPID,
     CertificationType.PPID_RSA2048: b"\x20" * 256,
@@ -40,26 +41,11 @@ def quote(kind: CertificationType, more: bytes = b"", size: int | None = None) -
     return replace(FORGE, certification=CertificationData(type=kind, data=data)).quote()
 
 
-def _split(pem: str) -> tuple[bytes, str]:
-    end = "-----END CERTIFICATE-----\n"
-    leaf, _, chain = pem.partition(end)
-    return (leaf + end).encode(), chain
-
-
 def service(pki: SimulatedPki = PKI, at: object = NOW) -> pcs.Answers:
     """A PCCS that knows one platform."""
     documents = FORGE.documents(now=at)  # type: ignore[arg-type]  # a time
-    others = SimulatedPcs(ca="platform", standard=documents, early=documents)
-
-    def answer(path: str, query: Mapping[str, str]) -> PcsAnswer:
-        if not path.endswith("/pckcert"):
-            return others.answer(path, query)
-        if query.get("pceid") != "0000" or query.get("pcesvn") != "0b00" or query.get("cpusvn") != "00" * 16:
-            return PcsAnswer(404)
-        leaf, chain = _split(pki.pck_chain_pem())
-        return PcsAnswer(200, "application/x-pem-file", leaf, "SGX-PCK-Certificate-Issuer-Chain", chain)
-
-    return answer
+    name = PlatformName.of(replace(FORGE, pki=pki).quote())
+    return SimulatedPcs(ca="platform", standard=documents, early=documents, pck=name).answer
 
 
 @pytest.fixture
