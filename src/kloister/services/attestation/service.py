@@ -25,12 +25,15 @@ from kloister.services.attestation.tokens import attestation_claims, draft_token
 from kloister.services.broker import audit
 from kloister.services.broker.vault import Vault
 from kloister.services.storage.attestation import AttestationStore, AttestationTransaction
-from kloister.trust.policy.maa import configure, evaluate
+from kloister.trust.policy.maa import MaaPolicyError, configure, evaluate
+from kloister.trust.policy.maa.meter import MAX_STEPS
 
 _TCB_IDENTIFIER = "x-ms-sgx-tcbidentifier"  # a property: which of Intel's evaluation numbers judges the platform
 _DEFAULT_IDENTIFIER = "azuredefault"
 JTI_SIZE = 32  # bytes
 _DRAFTS, _DRAFT_PATIENCE = 2, 1.0  # at a time; seconds to wait for a turn
+_QUICK = 20_000  # steps of a policy on the loop, some 20 ms; most take a hundred
+_TOO_LONG = "maa-limit"
 _PAGE = 500  # entries of the audit log in one answer
 Act = Callable[[AttestationTransaction, datetime], Change]
 
@@ -112,7 +115,12 @@ class AttestationService:
         watch.step("parse")
         snapshot = self._instances.of(instance)
         if request.draft is None:
-            return self._attest(instance, kind, request, snapshot, snapshot.policies[kind], watch, wait=wait)
+            try:
+                return self._attest(instance, kind, request, snapshot, snapshot.policies[kind], watch, wait=wait)
+            except MaaPolicyError as error:
+                if wait or error.code != _TOO_LONG:
+                    raise
+                raise NeedsTrying from None
         if not wait:
             raise NeedsTrying
         with self._trying():
@@ -132,17 +140,18 @@ class AttestationService:
     ) -> str:
         watch.step("policy")
         parts, now = self._parts, self._parts.now()
+        steps = MAX_STEPS if wait else _QUICK
         judged = parts.judge.judge(
             kind,
             request,
             simulated=instance.simulated,
             now=now,
-            evaluation_number=lambda: _evaluation_number(active),
+            evaluation_number=lambda: _evaluation_number(active, steps),
             wait=wait,
         )
         self._check_nonce(judged, instance, int(now.timestamp()))
         watch.step("verify")
-        claims = self._claims(judged, active, draft=request.draft is not None)
+        claims = self._claims(judged, active, steps, draft=request.draft is not None)
         watch.step("evaluate")
         claims = stamped(claims, instance.base_url, int(now.timestamp()), parts.settings.tokens_validity)
         key = snapshot.ring.current
@@ -222,12 +231,12 @@ class AttestationService:
 
         return self._change(instance, "certificate-added" if add else "certificate-removed", actor, act)
 
-    def _claims(self, judged: Judged, active: ActivePolicy, *, draft: bool) -> dict[str, Any]:
+    def _claims(self, judged: Judged, active: ActivePolicy, steps: int, *, draft: bool) -> dict[str, Any]:
         """All claims but issuer and times."""
         if active.policy is None:
             raise Denied("policy-missing", "There is no policy for this attestation type.", "Set one.")
         claims = {**judged.claims, **judged.own}
-        outcome = evaluate(active.policy, as_policy_claims(claims, active.wanted))
+        outcome = evaluate(active.policy, as_policy_claims(claims, active.wanted), steps=steps)
         outcome.check()
         claims["x-ms-policy-hash"] = active.hash
         claims["jti"] = self._parts.draw(JTI_SIZE).hex()
@@ -272,11 +281,11 @@ class AttestationService:
                 audit.append(transaction, parts.vault, unix, "certificates-seeded", {"instance": url})
 
 
-def _evaluation_number(active: ActivePolicy) -> int | None:
+def _evaluation_number(active: ActivePolicy, steps: int) -> int | None:
     """Which of Intel's evaluation numbers the policy's configuration names; None: the newest in force."""
     if active.policy is None or not active.policy.configuration:
         return None
-    found = [claim.value for claim in configure(active.policy) if claim.type == _TCB_IDENTIFIER]
+    found = [claim.value for claim in configure(active.policy, steps=steps) if claim.type == _TCB_IDENTIFIER]
     if not found or found[-1] == _DEFAULT_IDENTIFIER:
         return None
     text = str(found[-1])

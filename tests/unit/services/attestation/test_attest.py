@@ -12,6 +12,7 @@ from kloister.formats.sgx import Attributes, Flag
 from kloister.formats.tokens import Jws
 from kloister.formats.wire import b64url
 from kloister.serve.attestation import AttestationProcess
+from kloister.services.attestation import service
 from kloister.simulator.documents import TcbStage
 from tests.support.attestation import (
     AAD,
@@ -328,3 +329,19 @@ def test_drafts_wait_for_their_turn(process: AttestationProcess) -> None:
         for _ in taken:
             drafts.release()
     assert attest(process, sgx_quote(), draftPolicyForAttestation=PERMIT).status == 200
+
+
+def test_a_policy_that_takes_long_holds_up_nobody(process: AttestationProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+    real = process.service.attest
+
+    def attested(*arguments: Any, wait: bool) -> str:
+        waited.append(wait)
+        return real(*arguments, wait=wait)
+
+    monkeypatch.setattr(process.service, "attest", attested)
+    assert attest(process, sgx_quote()).status == 200
+    assert waited == [False]
+    monkeypatch.setattr(service, "_QUICK", 3)
+    assert attest(process, sgx_quote()).status == 200
+    assert waited == [False, False, True]
