@@ -70,7 +70,7 @@ class _Walk:
             path = waiting.pop()
             status = os.lstat(self._root + path)
             if stat.S_ISDIR(status.st_mode):
-                waiting += self._children(path)
+                waiting += self._children(path, status)
             entry = self._entry(path, status)
             if entry is not None:
                 yield entry
@@ -82,8 +82,10 @@ class _Walk:
             if path not in self._hidden and covers.isdisjoint(_parents(path)):
                 yield entry
 
-    def _children(self, path: bytes) -> list[bytes]:
+    def _children(self, path: bytes, status: os.stat_result) -> list[bytes]:
         if not os.access(self._root + path, os.X_OK):
+            if _is_ours(status):
+                raise _unreadable(path)
             self._closed.add(path)  # nobody in this container reaches what is in it
             return []
         try:
@@ -129,10 +131,15 @@ class _Walk:
                 with os.fdopen(os.open(self._root + path, _OPEN), "rb", 0) as file:
                     self._hashed[node] = file_digest(file, "sha256").digest()
             except PermissionError:
-                if os.access(self._root + path, os.X_OK):
+                if _is_ours(status) or os.access(self._root + path, os.X_OK):
                     raise _unreadable(path) from None
                 return expected.sha256  # of no use to anybody in this container
         return self._hashed[node]
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Whether this user may give itself the permission that it lacks."""
+    return status.st_uid == os.geteuid()
 
 
 def _unreadable(path: bytes) -> Denied:

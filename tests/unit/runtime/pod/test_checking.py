@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,30 @@ def test_what_a_user_can_use_but_not_read_is_refused(tmp_path: Path) -> None:
     (root / "closed").chmod(0o755)
     (root / "bin/app").chmod(0o711)
     assert in_child(as_nobody, NOBODY) == "file-unreadable"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_what_this_user_can_open_to_itself_is_not_taken_on_trust(tmp_path: Path) -> None:
+    for folder in (tmp_path, *list(tmp_path.parents)[:3]):
+        folder.chmod(0o755)
+    root = tmp_path / "root"
+    tree = make(root)
+    for path, mode in ((b"/closed/key", 0o200), (b"/closed", 0o600)):
+        changed, name = Tree.of(_with_mode(tree, path, mode)), root / os.fsdecode(path[1:])
+        before = name.stat()
+        name.chmod(mode)
+        for owner, expected in ((0, ""), (NOBODY, "file-unreadable")):
+            os.chown(name, owner, before.st_gid)
+            there = Tree.of(_with_owner(changed, path, owner))
+            assert in_child(partial(code, there, root), NOBODY) == expected, (path, owner)
+        os.chown(name, before.st_uid, before.st_gid)
+        name.chmod(before.st_mode)
+
+
+def _with_owner(tree: Tree, path: bytes, uid: int) -> list[Entry]:
+    from dataclasses import replace
+
+    return [replace(entry, uid=uid) if entry.path == path else entry for entry in tree.entries]
 
 
 def _with_mode(tree: Tree, path: bytes, mode: int) -> list[Entry]:
