@@ -34,6 +34,7 @@ VERSIONS = frozenset({
 })  # fmt: skip
 _JSON = b"application/json; charset=utf-8"
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+_REFUSALS = 2  # refused attestations per second that the audit notes, of all clients together
 _MAX_REQUEST_ID = 64  # characters of a client's own name for its request
 
 P = ParamSpec("P")
@@ -120,6 +121,7 @@ class AttestationApp:
         self._access = access
         self._rate = RateLimit(settings.limits_rate, clock.monotonic)
         self._by_authority = _by_authority(settings.instances)
+        self._refusals = RateLimit(_REFUSALS, clock.monotonic)  # who proves nothing must not fill the disk
         self._bearers = Lane("bearers", 2, 32, settings.limits_seconds)
         self._fetches = Lane("fetches", 4, 128, settings.limits_seconds)
         self._drafts = Lane("drafts", 2, 16, settings.limits_seconds)
@@ -207,7 +209,7 @@ class AttestationApp:
         return token
 
     async def _note(self, instance: InstanceSettings, kind: Kind, error: KloisterError) -> None:
-        if self._settings.audit_attestations:
+        if self._settings.audit_attestations and self._refusals.admits("strangers"):
             await self._apart(self._service.refused, instance, kind, error)
 
     async def _public(self, path: str, instance: InstanceSettings) -> Answer:

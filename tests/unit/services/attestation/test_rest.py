@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,16 @@ def test_attestations_are_in_the_audit_where_that_is_switched_on(tmp_path: Path)
         entries = [json.loads(each["body"]) for each in ask(process, "GET", "/v1/audit?").json["entries"]]
     assert [(each["event"], each.get("jti")) for each in entries[-2:]] == [("attested", jti), ("attest-refused", None)]
     assert entries[-1]["code"] == "quote-truncated"
+
+
+def test_refusals_of_strangers_do_not_fill_the_audit(tmp_path: Path) -> None:
+    with running(settings(tmp_path, audit={"attestations": True})) as process:
+        begin = time.monotonic()
+        for _ in range(40):
+            assert ask(process, "POST", "/attest/SgxEnclave", {"quote": "AAAA"}, bearer=None).status == 400
+        entries = [json.loads(each["body"]) for each in ask(process, "GET", "/v1/audit").json["entries"]]
+        most = 5 + 2 * (time.monotonic() - begin)  # a burst, and two a second
+    assert 1 <= sum(each["event"] == "attest-refused" for each in entries) <= most
 
 
 def test_a_fault_of_ours_shows_nothing_of_it(process: AttestationProcess, monkeypatch: pytest.MonkeyPatch) -> None:
