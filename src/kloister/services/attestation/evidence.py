@@ -18,6 +18,7 @@ from kloister.formats.tokens import maa
 from kloister.formats.wire import is_unicode
 from kloister.services.attestation.collateral import Chosen, CollateralPort, Needs
 from kloister.services.attestation.kinds import Kind
+from kloister.services.collateral import require_vouched
 from kloister.trust.evidence import Verified, VerifiedSgx, VerifiedTdx
 from kloister.trust.policy.maa import ATTESTATION_SERVICE, Claim
 from kloister.trust.snp_evidence import VerifiedSnp
@@ -111,6 +112,7 @@ class Judge:
         if chosen is None:
             if not wait:
                 raise NeedsWaiting
+            require_vouched(quote, self.roots)
             chosen = self.collateral.fetch(need, at)
         if kind is Kind.TDX_VM:
             return self._tdx(quote, request, chosen, at, simulated=simulated)

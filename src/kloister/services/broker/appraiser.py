@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from kloister.errors import Unavailable
 from kloister.services.broker.ports import CollateralSource
 from kloister.services.collateral import CollateralSource as PlatformCollateral
-from kloister.services.collateral import Update, Wanted, wanted_by
+from kloister.services.collateral import Update, Wanted, require_vouched, wanted_by
 from kloister.trust.evidence import VerifiedSgx
 from kloister.trust.verifier import Collateral, Root, VerifierCache, verify_sgx
 
@@ -77,14 +77,16 @@ class FetchingAppraiser:
 
     def __call__(self, quote: bytes, at: datetime) -> VerifiedSgx:
         """Verify a quote at a time. Raises also as `CollateralSource.collateral` of `services/collateral`."""
-        return verify_sgx(quote, self._current(wanted_by(quote, self._update), at), self._roots, at, self._cache)
+        wanted = wanted_by(quote, self._update)
+        return verify_sgx(quote, self._current(quote, wanted, at), self._roots, at, self._cache)
 
-    def _current(self, wanted: Wanted, at: datetime) -> Collateral:
+    def _current(self, quote: bytes, wanted: Wanted, at: datetime) -> Collateral:
         """The collateral of a platform, asked for again after a while; the source shares one fetch among waiters."""
         with self._lock:
             known = self._known.get(wanted)
         if known is not None and at < known[0]:
             return known[1]
+        require_vouched(quote, self._roots)
         provided = self._source.collateral(wanted)
         with self._lock:
             self._known[wanted] = (min(at + MAX_AGE, provided.expires - MARGIN), provided.collateral)

@@ -6,7 +6,7 @@ Whether evidence is genuine is decided in `trust/verifier`, which verifies all o
 from kloister.services.collateral.model import Held, Item, Key, Kind, Tee, Update, Wanted, Window
 from kloister.services.collateral.ports import Clock, CollateralSource, Provided
 from kloister.services.collateral.source import CachedSource, Freshness
-from kloister.services.collateral.wanted import wanted_by
+from kloister.services.collateral.wanted import require_vouched, wanted_by
 
 __all__ = [
     "CachedSource",
@@ -22,5 +22,6 @@ __all__ = [
     "Update",
     "Wanted",
     "Window",
+    "require_vouched",
     "wanted_by",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kloister.errors import Unavailable
@@ -10,6 +11,8 @@ from kloister.formats.pki import Certificate, parse_chain
 from kloister.formats.wire import Cursor
 from kloister.services.collateral.admission import pck_extension
 from kloister.services.collateral.model import Key, Kind, Tee, Update, Wanted
+from kloister.trust.root import Root
+from kloister.trust.verifier.chain import PCK_CHAIN, prove_chain
 
 _CHAINS = (CertificationType.PCK_LEAF, CertificationType.PCK_CHAIN)
 # bytes of the PPID in front of CPUSVN, PCESVN and PCEID (DCAP API A.4, certification data 1 to 3)
@@ -40,6 +43,18 @@ def of_platform(wanted: Wanted, pck: Certificate) -> Wanted:
     """The same for the platform of a PCK certificate. Raises `Malformed`: `pck-extension-*`."""
     ca = "processor" if b"Processor" in pck.issuer else "platform"
     return replace(wanted, fmspc=pck_extension(pck).fmspc, ca=ca)
+
+
+def require_vouched(quote: bytes, roots: Sequence[Root]) -> None:
+    """Return if a root vouches for the PCK certificate in a quote: a stranger's lie must not send us to the network.
+
+    Raises:
+        Malformed: `quote-*`, `pck-chain-*`, `certificate-*`.
+        Unverified: `root-untrusted` and others of `trust/verifier/chain.py`; dates and revocation are judged later.
+    """
+    certification = Quote.parse(quote).authentication.certification
+    if certification.type is CertificationType.PCK_CHAIN:
+        prove_chain(parse_chain(certification.data, "pck-chain"), PCK_CHAIN, roots)
 
 
 def no_pck(why: str) -> Unavailable:

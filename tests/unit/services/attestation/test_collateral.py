@@ -14,8 +14,9 @@ from kloister.services.attestation.collateral import DirectoryCollateral, Need, 
 from kloister.services.collateral import Tee
 from kloister.simulator.documents import TcbStage
 from kloister.simulator.pcs import SimulatedPcs
+from kloister.simulator.pki import SimulatedPki
 from tests.support.attestation import ask, running, settings, sgx_quote, tdx_quote
-from tests.support.evidence import NOW, Forge
+from tests.support.evidence import NOW, SEED, Forge
 from tests.support.paths import vectors
 from tests.support.pcs import reset, serving
 
@@ -132,3 +133,13 @@ def test_collateral_is_fetched_once_and_a_source_that_is_away_is_no_refusal(tmp_
             text = ask(process, "GET", "/metrics").body.decode()
             assert 'kloister_attestation_collateral_total{place="held"} 1.0' in text
             assert ask(process, "GET", "/readyz").status == 200
+
+
+def test_a_strangers_quote_asks_nobody(tmp_path: Path) -> None:
+    stranger = Forge(pki=SimulatedPki.derive(b"another seed".ljust(len(SEED), b"\0")))
+    with serving(lambda _path, _headers: pytest.fail("asked")) as server:
+        given = settings(tmp_path, collateral={"pcs_url": server.url}, appraisal={"extra_roots": ["root.der"]})
+        with running(given) as process:
+            answer = ask(process, "POST", "/attest/SgxEnclave", {"quote": b64url(stranger.quote())})
+        assert (answer.status, answer.reason) == (400, "root-untrusted")
+        assert not server.asked

@@ -54,7 +54,8 @@ def test_a_platforms_collateral_is_fetched_once_for_all_of_its_enclaves(tmp_path
 
 def test_no_collateral_and_no_root_are_told_apart(tmp_path: Path) -> None:
     with pcs.serving(pcs.pcs_of(PLATFORM, clock.now()).answer) as server:
-        assert code(platforms(server, tmp_path / "a", INTEL_ROOT).appraiser()) == "collateral-refused"
+        assert code(platforms(server, tmp_path / "a", INTEL_ROOT).appraiser()) == "root-untrusted"
+        assert not server.asked
         server.always(pcs.status(500))
         appraise = platforms(server, tmp_path / "b").appraiser()
         assert code(appraise) == "collateral-unreachable"
