@@ -6,7 +6,8 @@ quote) and one signature (of the token): `openssl speed` says how many of these 
 
 Cores are shared out: one worker on each of the first half, the clients on the others. `share` is the rate as part of
 the bound of the workers' cores; `share of CPU` is the same by the workers' CPU time, which other programs on the
-machine disturb less, and a client that is too slow does not at all.
+machine disturb less, and a client that is too slow does not at all. Requests come in blocks: rates are the medians of
+these, the bound is the best of several looks, and `best` is the best block's share of CPU.
 
 `--memory N` asks one worker N times and says what it holds then.
 """
@@ -17,6 +18,7 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -40,6 +42,7 @@ from tests.support.evidence import ENCLAVE, Forge
 AIMS = {"RS256": 0.60, "ES256": 0.45}  # of the bound
 READY, MEMORY = 2.0, 120.0  # seconds from start to ready; MB of one worker
 CLIENTS = (1, 32)
+BLOCKS = 10
 _QUOTES = 200  # different ones, in turn
 _SIGNERS = {"RS256": "rsa2048", "ES256": "ecdsap256"}
 
@@ -57,7 +60,7 @@ def main() -> None:
     rows = [
         _row(algorithm, clients, one) for algorithm, one in found.items() for clients, one in one["clients"].items()
     ]
-    head = ["tokens, clients", "requests/s", "p50", "p99", "bound", "share", "share of CPU", "aim"]
+    head = ["tokens, clients", "requests/s", "p50", "p99", "bound", "share", "share of CPU", "best", "aim"]
     table("SGX attestation over TLS", head, rows)
     ready = max(each["readySeconds"] for each in found.values())
     print(f"  start to ready: {ready:.2f} s (aim {READY:.0f} s)")
@@ -72,13 +75,12 @@ def measured(directory: Path, requests: Path, algorithm: str, count: int) -> dic
         result["readySeconds"] = round(seconds, 3)
         _asked(service, requests, asking, max(CLIENTS), max(50, count // 10))  # what is seen for the first time
         for clients in CLIENTS:
-            before = _seconds(service)
-            found = _asked(service, requests, asking, clients, count)
-            used = _seconds(service) - before
-            rate = count / found["seconds"]
-            found["share"] = rate / (result["bound"] * len(served))
-            found["shareOfCpu"] = count / used / result["bound"]
-            result["clients"][str(clients)] = {**found, "rate": rate}
+            result["clients"][str(clients)] = _asked(service, requests, asking, clients, count)
+            result["bound"] = max(result["bound"], _bound(algorithm, served))
+    for found in result["clients"].values():
+        bound = result["bound"]
+        found["share"] = found["rate"] / (bound * len(served))
+        found["shareOfCpu"], found["best"] = (found[each] / bound for each in ("perCpuSecond", "bestPerCpuSecond"))
     return result
 
 
@@ -125,15 +127,25 @@ def _requests() -> Iterator[str]:
 
 def _asked(service: Service, requests: Path, cores: list[int], clients: int, count: int) -> dict[str, Any]:
     """What clients, in a process of their own, have seen."""
-    load = Path(__file__).parent / "support" / "attest_load.py"
-    ca = service.directory / "ca.pem"
-    command = [sys.executable, str(load), str(service.port), str(ca), str(requests), str(clients), str(count)]
-    done = subprocess.run(["taskset", "-c", _listed(cores), *command], stdout=subprocess.PIPE, text=True, check=True)
-    found = json.loads(done.stdout)
+    named = {
+        "port": service.port, "ca": service.directory / "ca.pem", "requests": requests, "clients": clients,
+        "count": count, "blocks": BLOCKS,
+    }  # fmt: skip
+    load = [str(Path(__file__).parent / "support" / "attest_load.py"), "--pids", *map(str, _pids(service))]
+    options = [text for name, value in named.items() for text in (f"--{name}", str(value))]
+    command = ["taskset", "-c", _listed(cores), sys.executable, *load, *options]
+    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     if found["wrong"]:
         raise RuntimeError(f"{found['wrong']} answers were no tokens")
-    times = found.pop("milliseconds")
-    return {"seconds": found["seconds"], "p50": times[len(times) // 2], "p99": times[int(len(times) * 0.99)]}
+    times, size = found["milliseconds"], count // BLOCKS
+    per_cpu = [size / block["cpu"] for block in found["blocks"]]
+    return {
+        "rate": statistics.median(size / block["seconds"] for block in found["blocks"]),
+        "p50": times[len(times) // 2],
+        "p99": times[int(len(times) * 0.99)],
+        "perCpuSecond": statistics.median(per_cpu),
+        "bestPerCpuSecond": max(per_cpu),
+    }
 
 
 def _bound(algorithm: str, cores: list[int]) -> float:
@@ -157,11 +169,11 @@ def _cores() -> tuple[list[int], list[int]]:
     return cores[:half], cores[half:] or cores
 
 
-def _seconds(service: Service) -> float:
-    """CPU time of the service."""
+def _pids(service: Service) -> list[int]:
+    """The process, and its workers where it has several."""
     watched = Watched()
     watched.look(service.process.pid)
-    return sum(watched.cpu.values())
+    return list(watched.cpu)
 
 
 def _resident(service: Service) -> float:
@@ -177,8 +189,8 @@ def _listed(cores: Sequence[int]) -> str:
 def _row(algorithm: str, clients: str, found: dict[str, Any]) -> list[str]:
     return [
         f"{algorithm}, {clients}", f"{found['rate']:.0f}", f"{found['p50']:.2f} ms", f"{found['p99']:.2f} ms",
-        f"{found['rate'] / found['share']:.0f}/s", f"{found['share']:.0%}", f"{found['shareOfCpu']:.0%}",
-        f"{AIMS[algorithm]:.0%}",
+        f"{found['rate'] / found['share']:.0f}/s",
+        *(f"{part:.0%}" for part in (found["share"], found["shareOfCpu"], found["best"], AIMS[algorithm])),
     ]  # fmt: skip
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import ssl
-import sys
 import time
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -23,7 +23,7 @@ class Load:
     """What clients share: requests in turn, and what came of them."""
 
     requests: cycle[bytes]
-    left: int
+    left: int = 0  # of this block
     wrong: int = 0
     latencies: list[float] = field(default_factory=list)  # ms
 
@@ -34,16 +34,20 @@ class Client(asyncio.Protocol):
     def __init__(self, load: Load) -> None:
         self._load = load
         self._received = b""
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._done: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep it."""
         self._transport = cast("asyncio.Transport", transport)
 
     async def ask(self) -> None:
-        """Until there is nothing left to ask."""
+        """Until there is nothing left to ask in this block."""
+        self._done = asyncio.get_running_loop().create_future()
         self._next()
         await self._done
+
+    def close(self) -> None:
+        """End the connection."""
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -62,42 +66,59 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """An error, unless all was asked."""
-        if not self._done.done():
+        if self._done is not None and not self._done.done():
             self._done.set_exception(exc or ConnectionError("the service closed the connection"))
 
     def _next(self) -> None:
         if self._load.left == 0:
-            self._done.set_result(None)
+            if self._done is not None:
+                self._done.set_result(None)
             return
         self._load.left -= 1
         self._asked = time.perf_counter()
         self._transport.write(next(self._load.requests))
 
 
-async def _run(load: Load, port: int, context: ssl.SSLContext, clients: int) -> float:
-    """Seconds until all requests were answered, connections not counted."""
-    loop = asyncio.get_running_loop()
-    made = [
+async def _run(load: Load, arguments: argparse.Namespace) -> list[dict[str, float]]:
+    """Wall time and the service's CPU time of each block; connections are made before."""
+    loop, context = asyncio.get_running_loop(), ssl.create_default_context(cafile=arguments.ca)
+    clients = [
         (
             await loop.create_connection(
-                lambda: Client(load), "127.0.0.1", port, ssl=context, server_hostname="localhost"
+                lambda: Client(load), "127.0.0.1", arguments.port, ssl=context, server_hostname="localhost"
             )
-        )
-        for _ in range(clients)
+        )[1]
+        for _ in range(arguments.clients)
     ]
-    begin = time.perf_counter()
-    await asyncio.gather(*(client.ask() for _, client in made))
-    return time.perf_counter() - begin
+    found = []
+    for _ in range(arguments.blocks):
+        load.left = arguments.count // arguments.blocks
+        begin, before = time.perf_counter(), _on_cpu(arguments.pids)
+        await asyncio.gather(*(client.ask() for client in clients))
+        found.append({"seconds": time.perf_counter() - begin, "cpu": _on_cpu(arguments.pids) - before})
+    for client in clients:
+        client.close()
+    return found
+
+
+def _on_cpu(pids: list[int]) -> float:
+    """Seconds that the processes' threads have run (/proc/PID/task/TID/schedstat, nanoseconds)."""
+    files = [file for pid in pids for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
 def main() -> None:
-    """Arguments: port, CA, file of requests (JSON list of texts), clients, count. Prints JSON."""
-    port, ca, file, clients, count = sys.argv[1:]
-    requests = [each.encode() for each in json.loads(Path(file).read_text())]
-    load = Load(cycle(requests), int(count))
-    context = ssl.create_default_context(cafile=ca)
-    seconds = uvloop.run(_run(load, int(port), context, int(clients)))
-    print(json.dumps({"seconds": seconds, "wrong": load.wrong, "milliseconds": sorted(load.latencies)}))
+    """Ask, and print JSON: `blocks`, `milliseconds` of each answer in order of size, `wrong` ones."""
+    parser = argparse.ArgumentParser()
+    for name in ("port", "clients", "count", "blocks"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--ca", required=True)
+    parser.add_argument("--requests", type=Path, required=True, help="JSON list of texts")
+    parser.add_argument("--pids", type=int, nargs="+", help="of the service")
+    arguments = parser.parse_args()
+    load = Load(cycle([each.encode() for each in json.loads(arguments.requests.read_text())]))
+    blocks = uvloop.run(_run(load, arguments))
+    print(json.dumps({"blocks": blocks, "milliseconds": sorted(load.latencies), "wrong": load.wrong}))
 
 
 if __name__ == "__main__":
