@@ -16,6 +16,7 @@ from kloister.errors import Denied, Malformed
 from kloister.formats.pki.unreadable import UNREADABLE
 from kloister.formats.tokens.policy import EMPTY, PolicyToken, certificate_of, key_of, policy_token
 from kloister.services.attestation.kinds import Kind
+from kloister.services.attestation.outcomes import Outcomes
 from kloister.services.attestation.settings import InstanceSettings, TrustModel
 from kloister.services.storage.attestation import AttestationTransaction
 from kloister.services.storage.attestation_records import InstancePolicy, ManagementCertificate
@@ -44,9 +45,11 @@ class ActivePolicy:
     hash: str
     signer: dict[str, Any] = field(default_factory=dict, repr=False)
     wanted: frozenset[str] | None = field(init=False, repr=False)  # claims it asks for by name; None: it may ask any
+    outcomes: Outcomes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "wanted", _wanted(self.policy))
+        object.__setattr__(self, "outcomes", Outcomes(self.policy, self.wanted))
 
     @classmethod
     def of_text(cls, text: str) -> ActivePolicy:

@@ -13,7 +13,7 @@ from kloister import clock, entropy
 from kloister.errors import Denied, KloisterError
 from kloister.formats.protocol.maa import AttestRequest
 from kloister.services.attestation import policies
-from kloister.services.attestation.evidence import Judge, Judged, NeedsTrying, as_policy_claims, instant
+from kloister.services.attestation.evidence import Judge, Judged, NeedsTrying, instant
 from kloister.services.attestation.instances import Instances, Snapshot
 from kloister.services.attestation.keys import KeyKeeper
 from kloister.services.attestation.kinds import Kind, member_of
@@ -25,7 +25,7 @@ from kloister.services.attestation.tokens import attestation_claims, draft_token
 from kloister.services.broker import audit
 from kloister.services.broker.vault import Vault
 from kloister.services.storage.attestation import AttestationStore, AttestationTransaction
-from kloister.trust.policy.maa import MaaPolicyError, configure, evaluate
+from kloister.trust.policy.maa import MaaPolicyError, configure
 from kloister.trust.policy.maa.meter import MAX_STEPS
 
 _TCB_IDENTIFIER = "x-ms-sgx-tcbidentifier"  # a property: which of Intel's evaluation numbers judges the platform
@@ -233,11 +233,8 @@ class AttestationService:
 
     def _claims(self, judged: Judged, active: ActivePolicy, steps: int, *, draft: bool) -> dict[str, Any]:
         """All claims but issuer and times."""
-        if active.policy is None:
-            raise Denied("policy-missing", "There is no policy for this attestation type.", "Set one.")
         claims = {**judged.claims, **judged.own}
-        outcome = evaluate(active.policy, as_policy_claims(claims, active.wanted), steps=steps)
-        outcome.check()
+        issued = active.outcomes.of(claims, steps)
         claims["x-ms-policy-hash"] = active.hash
         claims["jti"] = self._parts.draw(JTI_SIZE).hex()
         if active.signer and not draft:
@@ -246,7 +243,7 @@ class AttestationService:
             claims["aud"] = self._parts.settings.tokens_audience
         if self._parts.judge.at is not None:
             claims["kloister-dangerous-judged-at"] = instant(self._parts.judge.at)
-        return attestation_claims(claims, outcome.token_claims)
+        return attestation_claims(claims, issued)
 
     def _check_nonce(self, judged: Judged, instance: InstanceSettings, now: int) -> None:
         nonce = self._nonces.bound(judged.claims, instance.base_url, now)
