@@ -34,6 +34,7 @@ VERSIONS = frozenset({
 })  # fmt: skip
 _JSON = b"application/json; charset=utf-8"
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+_ADMITTED = "kloister.admitted"  # in the scope of a request that was counted against its client's rate
 _REFUSALS = 2  # refused attestations per second that the audit notes, of all clients together
 _MAX_REQUEST_ID = 64  # characters of a client's own name for its request
 
@@ -43,6 +44,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
 
 
 class Readiness(Protocol):
@@ -132,17 +134,57 @@ class AttestationApp:
             return
         begin = clock.monotonic()
         request = Request(scope["method"], _normal(scope["path"]), scope, receive)
-        identifier = _identifier(request)
-        reason = ""
+        identifier, reason = _identifier(request), ""
         try:
             answer = await self._answer(request)
-        except KloisterError as error:
-            refusal = Refusal.of(error)
-            answer, reason = Answer(refusal.body, refusal.status, headers=refusal.headers), error.code
-        except Exception as error:  # a traceback must not reach a client
-            LOG.exception("internal error in %s %s", request.method, request.path, extra={"request": identifier})
-            answer, reason = _internal(error), "internal"
+        except Exception as error:  # noqa: BLE001  a traceback must not reach a client
+            answer, reason = _refusal(error, request, identifier)
         await _send(send, answer, identifier)
+        self._answered(request, identifier, answer, reason, begin)
+
+    def at_once(self, scope: Scope, body: bytes) -> tuple[int, Headers, bytes] | None:
+        """Answer an attestation whose body is there, as by `__call__`, without a task of its own.
+
+        Args:
+            scope: of ASGI, `type`, `method` and `path` at least; given to `__call__` after this has declined.
+            body: all of it.
+
+        Returns:
+            Status, headers and body; None where something else is asked, or something must be waited for.
+        """
+        begin = clock.monotonic()
+        request = Request(scope["method"], _normal(scope["path"]), scope, _nothing)
+        identifier, reason = _identifier(request), ""
+        try:
+            answer = self._attested_at_once(request, body)
+        except Exception as error:  # noqa: BLE001  a traceback must not reach a client
+            answer, reason = _refusal(error, request, identifier)
+        if answer is None:
+            return None
+        self._answered(request, identifier, answer, reason, begin)
+        return answer.status, _headers(answer, identifier), answer.body
+
+    def _attested_at_once(self, request: Request, body: bytes) -> Answer | None:
+        first, _, name = request.path[1:].partition("/")
+        kind = kind_of(name)
+        if first != "attest" or request.method != "POST" or kind not in JUDGED or not self._service.at_hand:
+            return None
+        self._check_rate(request)
+        instance = self._instance(request)
+        _check_version(request)
+        self._check_size(len(body))
+        try:
+            token = self._service.attest(instance, kind, body, wait=False)
+        except NeedsWaiting:
+            request.scope[_ADMITTED] = True
+            return None
+        except KloisterError as error:
+            self._metrics.verdict(kind, error.code)
+            raise
+        self._metrics.collateral("held")
+        return self._accepted(kind, token)
+
+    def _answered(self, request: Request, identifier: str, answer: Answer, reason: str, begin: float) -> None:
         self._metrics.answered(answer.status)
         if self._access is not None:
             facts: dict[str, str | int | float] = {
@@ -189,6 +231,9 @@ class AttestationApp:
             self._metrics.verdict(kind, error.code)
             await self._note(instance, kind, error)
             raise
+        return self._accepted(kind, token)
+
+    def _accepted(self, kind: Kind, token: str) -> Answer:
         self._metrics.verdict(kind, "accepted")
         return Answer(b'{"token":"' + token.encode("ascii") + b'"}')
 
@@ -267,7 +312,7 @@ class AttestationApp:
         return True
 
     def _check_rate(self, request: Request) -> None:
-        if not self._rate.admits(request.client):
+        if _ADMITTED not in request.scope and not self._rate.admits(request.client):
             raise Denied("rate-exceeded", "This client asks too often.", "Wait a second.")
 
     async def _apart(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
@@ -298,18 +343,22 @@ class AttestationApp:
             raise Unavailable("body-late", "The body did not arrive in time.", "Try again.") from None
 
     async def _received(self, request: Request) -> bytes:
-        limit, parts, size = self._settings.limits_body, [], 0
+        parts, size = [], 0
         while True:
             message = await request.receive()
             if message["type"] != "http.request":
                 raise Unavailable("body-late", "The client went away before its request was complete.")
             part = message.get("body", b"")
             size += len(part)
-            if size > limit:
-                raise Malformed("body-size", f"The body has more than {limit} bytes.")
+            self._check_size(size)
             parts.append(part)
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _check_size(self, size: int) -> None:
+        limit = self._settings.limits_body
+        if size > limit:
+            raise Malformed("body-size", f"The body has more than {limit} bytes.")
 
     async def _operational(self, path: str) -> Answer:
         if path == "/metrics":
@@ -395,17 +444,32 @@ def _token_answer(token: str) -> Answer:
     return _json({"token": token})
 
 
-def _internal(error: Exception) -> Answer:
-    refusal = Refusal.of(KloisterError("internal", f"This should not have happened: {type(error).__name__}."))
-    return Answer(refusal.body, refusal.status, headers=refusal.headers)
+def _refusal(error: Exception, request: Request, identifier: str) -> tuple[Answer, str]:
+    """The answer to what was raised, and its reason code."""
+    if not isinstance(error, KloisterError):
+        LOG.error(
+            "internal error in %s %s", request.method, request.path, exc_info=error, extra={"request": identifier}
+        )
+        error = KloisterError("internal", f"This should not have happened: {type(error).__name__}.")
+    refusal = Refusal.of(error)
+    return Answer(refusal.body, refusal.status, headers=refusal.headers), error.code
 
 
-async def _send(send: Send, answer: Answer, identifier: str) -> None:
-    headers = [
+def _headers(answer: Answer, identifier: str) -> Headers:
+    return [
         (b"content-type", answer.type),
-        (b"content-length", str(len(answer.body)).encode("ascii")),
+        (b"content-length", b"%d" % len(answer.body)),
         (b"x-ms-request-id", identifier.encode("ascii")),
         *answer.headers,
     ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+
+
+async def _nothing() -> Message:
+    """The rest of a body that is there."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _send(send: Send, answer: Answer, identifier: str) -> None:
+    start = {"type": "http.response.start", "status": answer.status, "headers": _headers(answer, identifier)}
+    await send(start)
     await send({"type": "http.response.body", "body": answer.body})

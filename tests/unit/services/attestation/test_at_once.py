@@ -1,0 +1,129 @@
+"""What comes whole is answered at once, what comes in parts by ASGI: nobody can tell by the answer."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kloister.formats.tokens import Jws
+from kloister.formats.wire import b64url
+from tests.support.attestation import AAD, PERMIT, client_data, running, served, settings, sgx_quote
+
+DATA = b"data of a client"
+BODY: dict[str, Any] = {"quote": b64url(sgx_quote(DATA)), "runtimeData": client_data(DATA)}
+TARGET = "/attest/SgxEnclave?api-version=2020-10-01"
+NAMED = "x-ms-client-request-id: 7\r\n"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    directory = tmp_path_factory.mktemp("at-once")
+    with served(settings(directory, listen="127.0.0.1:0", limits={"rate": 0, "body": 20_000})) as number:
+        yield number
+
+
+def request(body: dict[str, Any] | bytes = BODY, target: str = TARGET, headers: str = NAMED, host: str = AAD) -> bytes:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = f"Host: {host.removeprefix('https://')}\r\n{headers}Content-Length: {len(data)}\r\n"
+    return f"POST {target} HTTP/1.1\r\n{named}\r\n".encode() + data
+
+
+def connected(port: int) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10))
+
+
+def answer(received: Any) -> tuple[int, dict[str, str], Any]:
+    """Status, headers, and the body's value; of a token its claims without what is new each time."""
+    status = int(received.readline().split()[1])
+    headers: dict[str, str] = {}
+    while (line := received.readline().decode().strip()) != "":
+        name, _, value = line.partition(": ")
+        headers[name] = value
+    value = json.loads(received.read(int(headers["content-length"])))
+    if "token" in value:
+        value = Jws.parse(value["token"]).claims
+        value = {name: one for name, one in value.items() if name not in {"jti", "exp", "iat", "nbf"}}
+        headers.pop("content-length")
+    headers.pop("date")
+    return status, headers, value
+
+
+def asked(port: int, *parts: bytes) -> tuple[int, dict[str, str], Any]:
+    with connected(port) as connection:
+        for number, part in enumerate(parts):
+            time.sleep(0.05 if number else 0)
+            connection.sendall(part)
+        with connection.makefile("rb") as received:
+            return answer(received)
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        (request(), 200),
+        (request(headers=""), 200),
+        (request(headers=NAMED + "Connection: close\r\n"), 200),
+        (request(target="/Attest//sgxenclave/?api-version=2022-08-01"), 200),
+        (request(target="/attest/SgxEnclave%3Fa?api-version=2020-10-01"), 404),
+        (request({**BODY, "draftPolicyForAttestation": PERMIT}), 200),
+        (request({**BODY, "runtimeData": client_data(b"others")}), 400),
+        (request(b"{"), 400),
+        (request(b"x" * 20_001), 413),
+        (request(target="/attest/SgxEnclave"), 400),
+        (request(target="/attest/nothing?api-version=2020-10-01"), 404),
+        (request(target="/attest/AzureGuest?api-version=2020-10-01"), 400),
+        (request(host="https://nobody.attest.test"), 404),
+        (request(b"{}", target="/attest/Tpm?api-version=2020-10-01"), 401),
+    ],
+)
+def test_whole_and_in_parts(port: int, given: bytes, status: int) -> None:
+    end = given.index(b"\r\n\r\n") + 4
+    whole, apart = asked(port, given), asked(port, given[:end], given[end:])
+    if b"request-id" not in given:
+        assert whole[1].pop("x-ms-request-id") != apart[1].pop("x-ms-request-id")
+    assert whole == apart
+    assert whole[0] == status
+
+
+def test_answers_come_in_the_order_of_the_requests(port: int) -> None:
+    drafted = request({**BODY, "draftPolicyForAttestation": PERMIT})
+    with connected(port) as connection, connection.makefile("rb") as received:
+        for _ in range(2):  # at once, by ASGI, at once where something waits before it; and the connection lives on
+            connection.sendall(request() + drafted + request(b"{") + request())
+            found = [answer(received) for _ in range(4)]
+            assert [one[0] for one in found] == [200, 200, 400, 200]
+            assert ["x-ms-policy" in one[2] for one in found] == [True, False, False, True]
+
+
+def test_the_rate_counts_each_request_once(tmp_path: Path) -> None:
+    drafted = request({**BODY, "draftPolicyForAttestation": PERMIT})
+    with served(settings(tmp_path, listen="127.0.0.1:0", limits={"rate": 2})) as port, connected(port) as connection:
+        connection.sendall(drafted * 6)
+        with connection.makefile("rb") as received:
+            found = [answer(received)[0] for _ in range(6)]
+    assert found[:4] == [200] * 4
+    assert 429 in found
+
+
+def test_only_what_needs_no_waiting_is_taken(tmp_path: Path) -> None:
+    scope = {
+        "type": "http", "method": "POST", "path": "/attest/SgxEnclave", "client": ("192.0.2.1", 1),
+        "query_string": b"api-version=2020-10-01", "headers": [(b"host", AAD.removeprefix("https://").encode())],
+    }  # fmt: skip
+    with running(settings(tmp_path)) as process:
+        taken = process.app.at_once(dict(scope), json.dumps(BODY).encode())
+        drafted = process.app.at_once(dict(scope), json.dumps({**BODY, "draftPolicyForAttestation": PERMIT}).encode())
+        others = process.app.at_once({**scope, "path": "/attest/Tpm"}, b"{}")
+    assert taken is not None
+    assert (taken[0], drafted, others) == (200, None, None)
+    with running(settings(tmp_path, audit={"attestations": True})) as process:  # which writes
+        assert process.app.at_once(dict(scope), json.dumps(BODY).encode()) is None
