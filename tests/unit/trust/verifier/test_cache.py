@@ -13,10 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from kloister.errors import KloisterError, Misused
 from kloister.formats.dcap import TcbStatus
+from kloister.formats.sgx import Attributes
 from kloister.simulator.documents import TcbStage
 from kloister.simulator.pki import SimulatedPki, derive_key
 from kloister.trust.verifier import Collateral, Root, VerifierCache, verify_quote
 from kloister.trust.verifier.cache import Lru
+from kloister.trust.verifier.dcap import _NO_CACHE
 from tests.support.evidence import ENCLAVE, NOW, QE, SEED, Forge, code_of
 from tests.support.trust_domains import TDX15, TdForge
 
@@ -192,6 +194,37 @@ def test_a_newer_quoting_enclave_is_judged_anew() -> None:
     assert code_of(lambda: verify(cache, older)) == "qe-svn-unsupported"
     assert verify(cache, newer).basis.qe_isvsvn == QE.isvsvn + 1
     assert verify(cache).basis.qe_isvsvn == QE.isvsvn
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"miscselect": 1}, "qe-miscselect"),
+        ({"attributes": Attributes(QE.attributes.flags ^ 2, QE.attributes.xfrm)}, "qe-attributes"),
+        ({"mrsigner": b"\xff" + QE.mrsigner[1:]}, "qe-mrsigner"),
+        ({"isvprodid": QE.isvprodid ^ 1}, "qe-isvprodid"),
+        ({"isvprodid": QE.isvprodid ^ 0x100}, "qe-isvprodid"),
+        ({"isvsvn": 0}, "qe-svn-unsupported"),
+    ],
+)
+def test_another_quoting_enclave_of_a_known_platform_is_judged_anew(changes: dict[str, Any], code: str) -> None:
+    other = replace(FORGE, qe=replace(QE, **changes)).quote()
+    assert code_of(lambda: verify(warm(), other)) == code_of(lambda: verify(None, other)) == code
+
+
+def test_the_present_tcb_of_a_domain_is_judged_anew() -> None:
+    cache, launched = VerifierCache(), bytes([4, 1]) + b"\3" * 14
+    found = []
+    for present in (launched, bytes([5, 1]) + b"\3" * 14):
+        domain = TdForge(version=5, report=replace(TDX15, tee_tcb_svn=launched, tee_tcb_svn2=present))
+        parts = Collateral.from_json(domain.documents())
+        found.append(str(verify(cache, domain.quote(), parts).tcb_status))
+    assert found == ["OutOfDate", "TDRelaunchAdvised"]
+
+
+def test_without_a_cache_nothing_is_kept() -> None:
+    verify(None)
+    assert sizes(_NO_CACHE) == (0, 0, 0, 0)
 
 
 def test_it_may_keep_nothing() -> None:

@@ -54,8 +54,9 @@ def test_padding_is_accepted() -> None:
 
 
 def test_a_time_without_zone_is_our_bug() -> None:
-    with pytest.raises(Misused):
+    with pytest.raises(Misused) as bug:
         FORGE.verify(at=datetime(2026, 6, 15))  # noqa: DTZ001 -- that is the point
+    assert bug.value.code == "time-naive"
 
 
 # 1: parsing is tested beside the parser; a body that this verifier does not know is refused with the next step
@@ -155,11 +156,24 @@ def test_the_root_may_be_absent_from_the_chain_and_nothing_else() -> None:
     assert code_of(_certification(pck, stranger.ca.certificate).verify) == "pck-signature"
 
 
+def test_a_chain_that_is_none_is_called_by_where_it_stood() -> None:
+    nothing = CertificationData(type=CertificationType.PCK_CHAIN, data=b"none")
+    leaf = CertificationData(type=CertificationType.PCK_LEAF, data=PKI.pck.certificate.pem().encode())
+    assert code_of(replace(FORGE, certification=nothing).verify) == "pck-chain-pem"
+    changed = _with(pck_crl_issuer_chain="none")
+    assert code_of(lambda: replace(FORGE, certification=leaf).verify(changed)) == "pck-crl-issuer-chain-pem"
+
+
+EVIL_CERTIFICATE = SimulatedPki.derive(SEED[::-1]).pck.certificate
+
+
 def test_certificates_may_come_from_the_collateral() -> None:
     leaf = CertificationData(type=CertificationType.PCK_LEAF, data=PKI.pck.certificate.pem().encode())
     named = CertificationData(type=CertificationType.PPID_PLAIN, data=bytes(36))
     manifest = CertificationData(type=CertificationType.PLATFORM_MANIFEST, data=b"")
     assert code_of(replace(FORGE, certification=leaf).verify) == "accepted"
+    more = replace(leaf, data=leaf.data + EVIL_CERTIFICATE.pem().encode())  # only the first of the quote's counts
+    assert code_of(replace(FORGE, certification=more).verify) == "accepted"
     assert code_of(replace(FORGE, certification=named).verify) == "accepted"
     assert code_of(replace(FORGE, certification=manifest).verify) == "certification-type"
     bare = {key: value for key, value in DOCUMENTS.items() if key != "pck_certificate_chain"}

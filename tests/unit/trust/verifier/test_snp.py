@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +19,7 @@ from kloister.formats.snp.vek import arcs_of
 from kloister.trust.amd_root import AMD_ROOTS, AmdRoot
 from kloister.trust.root import SIMULATED_MARK
 from kloister.trust.verifier.cache import VerifierCache
-from kloister.trust.verifier.endorsement import SnpEndorsement
+from kloister.trust.verifier.endorsement import EndorsedKey, SnpEndorsement, endorsed_key
 from kloister.trust.verifier.snp import verify_hcl, verify_snp
 from tests.support.evidence import code_of
 from tests.support.snp import NOW, OTHER_KEY, YEAR, Issued, SnpForge, pem, report
@@ -339,6 +341,27 @@ def test_a_warm_cache_judges_time_root_and_report_again() -> None:
     assert code(DATA, [ROOT], NOW + timedelta(days=31)) == "ark-crl-expired"
     assert code(replace(FORGE, signing=2).signed(), [ROOT], NOW) == "snp-report-signature"
     assert code(replace(FORGE, report=report(chip_id=b"\1" * 64)).signed(), [ROOT], NOW) == "vek-hwid"
+
+
+def test_a_warm_cache_proves_a_key_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, proven = VerifierCache(), list[SnpEndorsement]()
+
+    def counted(endorsement: SnpEndorsement, roots: Sequence[AmdRoot]) -> EndorsedKey:
+        proven.append(endorsement)
+        return endorsed_key(endorsement, roots)
+
+    monkeypatch.setattr("kloister.trust.verifier.snp.endorsed_key", counted)
+    for kept, times in ((None, 1), (None, 2), (cache, 3), (cache, 3)):
+        verify_snp(DATA, PARTS, [ROOT], NOW, kept)
+        assert len(proven) == times
+
+
+def test_a_processor_that_is_not_known_is_named() -> None:
+    later = replace(FORGE, report=report(cpuid=Cpuid(25, 0x50, 1)))
+    nameless = replace(SnpForge.of(Product.MILAN, 2), product_name="Venice")
+    for forge, name in ((later, "(family 25, model 80)"), (nameless, "(Venice)")):
+        with pytest.raises(Unverified, match=re.escape(name)):
+            forge.verify()
 
 
 def test_errors_are_of_two_families() -> None:
