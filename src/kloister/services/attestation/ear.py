@@ -131,6 +131,8 @@ class EarDesk:
 
     def _verdict(self, instance: InstanceSettings, kind: Kind, request: AttestRequest, now: datetime) -> _Verdict:
         nonce = request.nonce if isinstance(request.nonce, str) and len(request.nonce) in _NONCE else None
+        if self._nonces.is_ours(nonce, instance.base_url):
+            nonce = None  # whoever gave it to the attester would read that the evidence binds it
         try:
             judged = self._judge.judge(
                 kind, request, simulated=instance.simulated, now=now, evaluation_number=lambda: None, wait=True

@@ -42,15 +42,23 @@ class Nonces:
         Raises:
             Unverified: `attestation-nonce`, `attestation-nonce-expired`.
         """
-        try:
-            data = unb64url(nonce, "nonce")
-        except KloisterError:
-            data = b""
-        body, mac = data[: _TIME + _RANDOM], data[_TIME + _RANDOM :]
-        if not hmac.compare_digest(mac, self._mac(instance, body)):
+        body = self._opened(nonce, instance)
+        if body is None:
             raise Unverified("attestation-nonce", f"The {MEMBER} of the runtime data is not one of this instance's.")
         if now > int.from_bytes(body[:_TIME], "big"):
             raise Unverified("attestation-nonce-expired", f"The {MEMBER} of the runtime data is too old.", "Get one.")
+
+    def is_ours(self, nonce: Any, instance: str) -> bool:
+        """Whether this service gave it out for this instance, ever: who only sends it has not bound anything to it."""
+        return self._opened(nonce, instance) is not None
+
+    def _opened(self, nonce: Any, instance: str) -> bytes | None:
+        try:
+            data = unb64url(nonce, "nonce")
+        except KloisterError:
+            return None
+        body, mac = data[: _TIME + _RANDOM], data[_TIME + _RANDOM :]
+        return body if hmac.compare_digest(mac, self._mac(instance, body)) else None
 
     def bound(self, claims: Mapping[str, Any], instance: str, now: int) -> str | None:
         """The nonce that evidence binds by its JSON runtime data; None where there is none. Raises as `check`."""

@@ -77,7 +77,10 @@ def test_other_kinds(process: AttestationProcess, kind: str) -> None:
 
 def test_evidence_that_is_not_genuine_has_a_result_that_repeats_nothing_of_it(process: AttestationProcess) -> None:
     quote = sgx_quote(DATA)
-    for wrong, status in ((quote[:200] + bytes([quote[200] ^ 1]) + quote[201:], Tier.CONTRAINDICATED), (b"x", Tier.NONE)):
+    for wrong, status in (
+        (quote[:200] + bytes([quote[200] ^ 1]) + quote[201:], Tier.CONTRAINDICATED),
+        (b"x", Tier.NONE),
+    ):
         _, part = result(appraise(process, quote=b64url(wrong)))
         assert (part.status, dict(part.more)) == (status, {})
     _, part = result(appraise(process, quote=b64url(quote), runtimeData=client_data(b"other")))
@@ -98,6 +101,15 @@ def test_only_the_owner_is_told_what_was_wanted(choosy: AttestationProcess) -> N
     assert answer.json["explanation"]["matched"]
     answer = appraise(choosy, BEARER, quote=quote, runtimeData=client_data(b"other"))
     assert [each["code"] for each in answer.json["reasons"]] == ["client-data-binding"]
+
+
+def test_a_nonce_of_the_service_that_nothing_binds_is_not_repeated(process: AttestationProcess) -> None:
+    nonce = ask(process, "POST", "/v1/nonce").json["nonce"]
+    for quote in (sgx_quote(DATA), b"no quote"):
+        ear, _ = result(appraise(process, quote=b64url(quote), nonce=nonce))
+        assert ear.nonce is None
+    ear, _ = result(appraise(process, quote=b64url(sgx_quote(DATA)), nonce=nonce[::-1]))
+    assert ear.nonce == nonce[::-1]
 
 
 def test_a_nonce_of_the_service_is_bound_and_named(process: AttestationProcess) -> None:
