@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kloister import clock, entropy, files
-from kloister.errors import Unavailable
+from kloister.errors import Misconfigured, Unavailable
 from kloister.serve import attestation
 from kloister.serve.state import State, only_one, private
 from kloister.services.attestation.collateral import Chosen, Need
@@ -31,7 +31,14 @@ def run(state: State, address: str) -> None:
         Unavailable: `platform-unreachable`.
     """
     directory = private(state.attestation)
-    with only_one(directory, "attestation"), ExitStack() as opened:
+    lock = only_one(directory)
+    if lock is None:
+        raise Misconfigured(
+            "attestation-running",
+            f"An attestation service serves {directory} already.",
+            "Stop it with `kloister down` first.",
+        )
+    with lock, ExitStack() as opened:
 
         def ready() -> None:
             opened.enter_context(listeners.bind_unix(state.attesting))

@@ -104,7 +104,12 @@ def run(root: Path, address: str, remote: Remote | None = None, platforms: Platf
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
     )
     directory = private(State(root).broker)
-    with only_one(directory, "broker"), contextlib.ExitStack() as opened:
+    lock = only_one(directory)
+    if lock is None:
+        raise Misconfigured(
+            "broker-running", f"A broker serves {directory} already.", "Stop it with `kloister down` first."
+        )
+    with lock, contextlib.ExitStack() as opened:
         asyncio.run(_Broker(State(root), address, remote, platforms, opened).serve())
 
 

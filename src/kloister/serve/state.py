@@ -120,22 +120,14 @@ def private(directory: Path) -> Path:
     return directory
 
 
-def only_one(directory: Path, what: str) -> IO[bytes]:
-    """The lock of a daemon's directory; the kernel drops it with the process, however that ends.
-
-    Raises:
-        Misconfigured: `WHAT-running`.
-    """
+def only_one(directory: Path) -> IO[bytes] | None:
+    """The lock of a daemon's directory, which the kernel drops with the process; None where another one has it."""
     file = os.fdopen(os.open(directory / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise Misconfigured(
-            f"{what}-running",
-            f"Another process ({what}) serves {directory} already.",
-            "Stop it with `kloister down` first.",
-        ) from None
+        return None
     return file
 
 
