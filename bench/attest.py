@@ -1,7 +1,7 @@
 """What the attestation service does in a second, beside what its signatures alone cost.
 
-The real process behind TLS, asked for SGX tokens by clients that keep their connections; collateral, platform and
-quoting enclave were seen before, as they are in a service that runs. Each answer needs one P-256 verification (of the
+The real process behind TLS, asked for SGX tokens by clients that keep their connections; collateral, platform,
+quoting enclave and enclave were seen before, as they are in a service that runs; report data and client are new. Each answer needs one P-256 verification (of the
 quote) and one signature (of the token): `openssl speed` says how many of these pairs one core does, which is the bound.
 
 Cores are shared out: one worker on each of the first half, the clients on the others. `share` is the rate as part of
