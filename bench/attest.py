@@ -1,8 +1,9 @@
 """What the attestation service does in a second, beside what its signatures alone cost.
 
-The real process behind TLS, asked for SGX tokens by clients that keep their connections; collateral, platform,
-quoting enclave and enclave were seen before, as they are in a service that runs; report data and client are new. Each answer needs one P-256 verification (of the
-quote) and one signature (of the token): `openssl speed` says how many of these pairs one core does, which is the bound.
+The real process behind TLS, asked for SGX tokens by clients that keep their connections; collateral, platform, quoting
+enclave and enclave were seen before, as they are in a service that runs, and report data differ. Each answer needs one
+P-256 verification (of the quote) and one signature (of the token): `openssl speed` says how many of these pairs one
+core does, which is the bound.
 
 Cores are shared out: one worker on each of the first half, the clients on the others. `share` is the rate as part of
 the bound of the workers' cores; `share of CPU` is the same by the workers' CPU time, which other programs on the
