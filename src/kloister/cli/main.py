@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # verb -> (module:attribute, what it does); an attribute that is a Typer is a group of verbs
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("kloister.cli.demo:demo", "Show the main job: real images run attested, every attack on them refused."),
-    "up": ("kloister.cli.stack:up", "Start the embedded stack: simulated platform and broker."),
+    "up": ("kloister.cli.stack:up", "Start the embedded stack: platform, broker, attestation."),
     "down": ("kloister.cli.stack:down", "Stop the embedded stack; its state stays."),
     "status": ("kloister.cli.stack:status", "Say what of the stack runs, where, and what it holds."),
     "convert": ("kloister.cli.convert:convert", "Make an image confidential: measure, sign, encrypt, emit its policy."),

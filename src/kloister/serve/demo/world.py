@@ -74,7 +74,7 @@ class World:
         self.state = State.at(self.base / "state")
 
     def up(self) -> None:
-        """Start platform and broker."""
+        """Start the stack."""
         self.address = stack.up(self.state)[0].address
 
     def close(self) -> None:
