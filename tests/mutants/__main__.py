@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import sys
-import time
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 from tests.mutants.explained import DOCUMENT, explained
+from tests.mutants.laboratory import Laboratory, Open
 from tests.mutants.operators import Mutant, mutants
-from tests.mutants.running import killed, start
+from tests.mutants.running import fork, killed, start
 
 _ROOMS = ("src/kloister/trust/verifier", "src/kloister/formats/pki", "src/kloister/formats/dcap")
 _VERIFIER = ("tests/unit/trust/verifier", "tests/conformance/test_evidence_vectors.py")
 _BESIDE = {"src/kloister/trust": _VERIFIER, "src/kloister/formats": _VERIFIER}
 _LAST = ("test_flips.py", "test_cache.py")  # try thousands of flipped bits, or start with a whole verification
 _SKIPPED = ("test_import.py",)  # measures time in processes of its own
-_SLOWER = 6  # times as long as the unchanged module may a mutant take
 
 
 def main() -> int:
@@ -32,7 +33,9 @@ def main() -> int:
         one for room in _ROOMS for one in sorted(Path(room).glob("*.py"))
     ]
     chosen = [path for path in files if path.name != "__init__.py"]
-    open_ones = sum(_file(path, options.tests or suite_of(path), options.jobs) for path in chosen)
+    tests = options.tests or list(dict.fromkeys(test for path in chosen for test in suite_of(path)))
+    left, seconds = _tried(chosen, tests, options.jobs)
+    open_ones = sum(_file(path, left[str(path)], seconds, options.jobs) for path in chosen)
     if open_ones:
         _say(f"{open_ones} mutants survive unexplained: write a test, or say in {DOCUMENT} why none can tell.")
     return 1 if open_ones else 0
@@ -63,35 +66,58 @@ def suite_of(path: Path) -> list[str]:
     return [str(one) for one in wanted if one.name not in _SKIPPED]
 
 
-def _file(path: Path, tests: list[str], jobs: int) -> int:
-    """Mutate one file; how many survivors nobody explained."""
-    begun = time.monotonic()
-    if killed(os.waitpid(start(path, None, tests, 600), 0)[1]):
-        _say(f"{path}: its tests fail as it is: pytest -x -p no:randomly {' '.join(tests)}")
-        return 1
-    limit = int((time.monotonic() - begun) * _SLOWER) + 10
-    all_of_them = list(mutants(path.read_text(encoding="utf-8")))
-    survivors = _survivors(path, all_of_them, tests, limit, jobs)
+def _file(path: Path, left: list[Open], seconds: float, jobs: int) -> int:
+    """Try what is left of a file; how many survivors nobody explained."""
+    every = list(mutants(path.read_text(encoding="utf-8")))
+    survivors = [every[one.index] for one in left if not one.imported]
+    survivors += _survivors(path, [(every[one.index], one.tests) for one in left if one.imported], seconds, jobs)
     known = explained(path)
     new = [one for one in survivors if (one.before, one.after) not in known]
-    seconds = time.monotonic() - begun
-    _say(f"{path}: {len(all_of_them)} mutants, {len(survivors)} survive, {len(new)} unexplained ({seconds:.0f} s)")
-    for one in new:
+    _say(f"{path}: {len(every)} mutants, {len(survivors)} survive, {len(new)} unexplained")
+    for one in sorted(new, key=lambda one: one.line):
         _say(f"  {path}:{one}")
     return len(new)
 
 
-def _survivors(path: Path, wanted: list[Mutant], tests: list[str], limit: int, jobs: int) -> list[Mutant]:
-    waiting, running, survivors = list(wanted), dict[int, Mutant](), list[Mutant]()
+def _survivors(path: Path, left: list[tuple[Mutant, list[str]]], seconds: float, jobs: int) -> list[Mutant]:
+    """Those that no test notices when the module is imported anew."""
+    waiting, running, survivors = list(left), dict[int, Mutant](), list[Mutant]()
     while waiting or running:
         while waiting and len(running) < jobs:
-            one = waiting.pop(0)
-            running[start(path, one.tree, tests, limit)] = one
-        pid, status = os.wait()
-        one = running.pop(pid)
-        if not killed(status):
-            survivors.append(one)
-    return sorted(survivors, key=lambda one: one.line)
+            one, tests = waiting.pop(0)
+            if tests:
+                running[start(path, one.tree, tests, seconds)] = one
+            else:
+                survivors.append(one)
+        if running:
+            pid, status = os.wait()
+            one = running.pop(pid)
+            if not killed(status):
+                survivors.append(one)
+    return survivors
+
+
+def _tried(files: list[Path], tests: list[str], jobs: int) -> tuple[dict[str, list[Open]], float]:
+    """What is left of the mutants after those of functions were tried, and the seconds that all tests take.
+
+    In a process of its own: in this one no module is imported that is mutated.
+    """
+    reading, writing = os.pipe()
+
+    def child() -> int:
+        laboratory = Laboratory(files, jobs)
+        left = laboratory.run(tests)
+        with os.fdopen(writing, "wb") as pipe:
+            pickle.dump((left, laboratory.seconds), pipe)
+        return 0
+
+    pid = fork(child)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        said = pipe.read()
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        sys.exit(f"The tests fail as it is: pytest -x -p no:randomly {' '.join(tests)}")
+    return cast("tuple[dict[str, list[Open]], float]", pickle.loads(said))  # noqa: S301 -- our own process wrote it
 
 
 def _import_once() -> None:

@@ -7,14 +7,18 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 PASSED = 0
+OPTIONS = ("-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:cov", "-o", "timeout=0")
+_SLOWER = 6  # times as long as the unchanged module may a mutant take
+_MEMORY = 4 << 30  # bytes of address space
 
 
 def module_name(path: Path) -> str:
@@ -44,26 +48,55 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._tree, str(self._path), "exec"), module.__dict__)  # noqa: S102 -- our own file, mutated
 
 
-def start(path: Path, tree: ast.Module | None, tests: Sequence[str], seconds: int) -> int:
-    """Fork a process that runs the tests against the mutated module; its process id. `None`: the module as it is."""
+class WithoutShrinking:
+    """A plugin for pytest: Hypothesis ends at the first example that fails; nobody reads it."""
+
+    __slots__ = ()
+
+    def pytest_sessionstart(self) -> None:
+        """After the profile of tests/conftest.py, before any test is imported."""
+        from hypothesis import Phase, settings
+
+        settings.register_profile("mutants", settings.default, phases=[Phase.explicit, Phase.generate])
+        settings.load_profile("mutants")
+
+
+def fork(child: Callable[[], int]) -> int:
+    """Start a process that says nothing and ends with the status that is returned; its process id."""
     sys.stdout.flush()
     pid = os.fork()
     if pid:
         return pid
     try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(seconds)  # a mutant that never ends is noticed, too
         with open(os.devnull, "w", encoding="ascii") as nowhere:  # noqa: PTH123 -- a descriptor is wanted
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
+        os._exit(child())
+    except BaseException:  # noqa: BLE001 -- the process must not go on as its parent
+        os._exit(99)
+
+
+def bounded(seconds: float) -> None:
+    """A mutant that never ends, or asks for ever more memory, is noticed, too. `seconds`: of the unchanged module."""
+    limit = int(seconds * _SLOWER) + 10
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(limit * _SLOWER)  # it may wait for something that never comes
+
+
+def start(path: Path, tree: ast.Module | None, tests: Sequence[str], seconds: float) -> int:
+    """Fork a process that runs the tests against the mutated module; its process id. `None`: the module as it is."""
+
+    def child() -> int:
+        bounded(seconds)
         if tree is not None:
             sys.meta_path.insert(0, _Mutated(module_name(path), path, tree))
         import pytest
 
-        options = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:cov"]
-        os._exit(int(pytest.main([*options, *tests])))
-    except BaseException:  # noqa: BLE001 -- the process must not go on as its parent
-        os._exit(99)
+        return int(pytest.main([*OPTIONS, *tests], plugins=[WithoutShrinking()]))
+
+    return fork(child)
 
 
 def killed(status: int) -> bool:

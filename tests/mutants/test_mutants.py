@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.mutants import explained
+from tests.mutants import explained, patching
 from tests.mutants.__main__ import suite_of
 from tests.mutants.operators import mutants
 from tests.support.paths import ROOT
@@ -68,9 +69,12 @@ def test_every_explained_survivor_is_a_mutant_of_its_file() -> None:
     rows = explained.rows()
     lines = [line for line in (ROOT / explained.DOCUMENT).read_text().splitlines() if line.startswith("| `")]
     assert len(rows) == len(lines)
+    there = {
+        file: {(one.before, one.after) for one in mutants((ROOT / "src/kloister" / file).read_text())}
+        for file in {row[0] for row in rows}
+    }
     for file, before, after, why in rows:
-        there = {(one.before, one.after) for one in mutants((ROOT / "src/kloister" / file).read_text())}
-        assert (before, after) in there, f"{file}: {before} -> {after} is gone; so is its explanation: {why}"
+        assert (before, after) in there[file], f"{file}: {before} -> {after} is gone; so is its explanation: {why}"
 
 
 def test_a_modules_own_tests_come_first_and_long_ones_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,16 +86,42 @@ def test_a_modules_own_tests_come_first_and_long_ones_last(monkeypatch: pytest.M
     assert "test_import.py" not in names
 
 
+def test_functions_are_changed_where_they_are_and_the_rest_wants_an_import(tmp_path: Path) -> None:
+    path = tmp_path / "example.py"
+    path.write_text("LIMIT = 4\n\ndef outer(a, b=1):\n    def inner():\n        return a < LIMIT\n    return inner()\n")
+    original, namespace = ast.parse(path.read_text()), dict[str, Any]()
+    exec(compile(original, str(path), "exec"), namespace)  # noqa: S102 -- written four lines above
+    changes = {str(one): patching.changed(path, original, one.tree) for one in mutants(path.read_text())}
+    assert {name for name, codes in changes.items() if codes is None} == {"1: 4  ->  5", "3: 1  ->  2"}
+    codes = changes["5: a < LIMIT  ->  a <= LIMIT"]
+    assert codes is not None
+    assert namespace["outer"](4) is False
+    patching.put(path, codes)
+    assert namespace["outer"](4) is True
+
+
+@pytest.mark.parametrize(("constant", "status"), [("assert example.LIMIT == 3", 0), ("", 1)])
+def test_what_runs_at_import_is_tried_in_a_process_of_its_own(tmp_path: Path, constant: str, status: int) -> None:
+    checks = f"def test_it():\n    assert example.small(1)\n    assert not example.small(2)\n    {constant}\n"
+    ended = survivors_of(tmp_path, "LIMIT = 3\ndef small(value):\n    return value == 1\n", checks)
+    assert (ended.returncode, ended.stderr) == (status, "")
+    assert ("src/example.py:1: 3  ->  4" in ended.stdout) == bool(status)
+
+
+def survivors_of(folder: Path, source: str, checks: str) -> subprocess.CompletedProcess[str]:
+    (folder / "src").mkdir()
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")  # as in the project's own
+    (folder / "src/example.py").write_text(source)
+    (folder / "test_example.py").write_text(f"import example\n\n{checks}")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder / 'src'}"}
+    command = [sys.executable, "-m", "tests.mutants", "src/example.py", "--tests", "test_example.py"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize(("limit", "status"), [("assert not small(3)", 0), ("", 1)])
 def test_survivors_make_the_run_fail(tmp_path: Path, limit: str, status: int) -> None:
-    (tmp_path / "src").mkdir()
-    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")  # as in the project's own
-    (tmp_path / "src/example.py").write_text("def small(value):\n    return value < 3\n")
-    checks = f"    assert small(2)\n    assert not small(9)\n    {limit}\n"
-    (tmp_path / "test_example.py").write_text(f"from example import small\n\ndef test_it():\n{checks}")
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path / 'src'}"}
-    command = [sys.executable, "-m", "tests.mutants", "src/example.py", "--tests", "test_example.py"]
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    checks = f"small = example.small\n\ndef test_it():\n    assert small(2)\n    assert not small(9)\n    {limit}\n"
+    ended = survivors_of(tmp_path, "def small(value):\n    return value < 3\n", checks)
     assert (ended.returncode, ended.stderr) == (status, "")
     survives = "src/example.py:2: value < 3  ->  value <= 3" in ended.stdout
     assert survives == bool(status)
