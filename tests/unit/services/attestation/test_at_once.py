@@ -127,3 +127,16 @@ def test_only_what_needs_no_waiting_is_taken(tmp_path: Path) -> None:
     assert (taken[0], drafted, others) == (200, None, None)
     with running(settings(tmp_path, audit={"attestations": True})) as process:  # which writes
         assert process.app.at_once(dict(scope), json.dumps(BODY).encode()) is None
+
+
+def test_a_body_that_breaks_off_is_refused(port: int) -> None:
+    head = request()[: request().index(b"Content-Length")] + b"Transfer-Encoding: chunked\r\n\r\n"
+    data = json.dumps(BODY).encode()
+    whole = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+    assert asked(port, head + whole) == asked(port, request())
+    with connected(port) as connection:
+        connection.sendall(head + b"%x\r\n%bno chunk\r\n" % (len(data), data))
+        with connection.makefile("rb") as received:
+            assert b" 400 " in received.readline()
+            assert received.read().endswith(b"Invalid HTTP request received.")
+    assert asked(port, request())[0] == 200
