@@ -57,6 +57,14 @@ def node(
         int, typer.Option(min=1, max=4096, help="Containers of the node that may have the device nodes at once.")
     ] = 110,
     *,
+    block: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            envvar="KLOISTER_NODE_BLOCK",
+            help="Size of an EPC block, the same on all nodes of a cluster [default: by this node's EPC].",
+        ),
+    ] = "",
     cdi: Annotated[
         Path | None,
         typer.Option(
@@ -71,7 +79,7 @@ def node(
     """
     from kloister.cli.node_process import become
     from kloister.cli.words import options
-    from kloister.kubernetes.node.epc import parse_sizes
+    from kloister.kubernetes.node.epc import parse_block, parse_sizes
     from kloister.serve.node import Options
     from kloister.services.broker.listeners import parse_address
 
@@ -79,9 +87,12 @@ def node(
         parse_address(listen)
         if simulate:
             parse_sizes(simulate)
+        if block:
+            parse_block(block, parse_sizes(simulate) if simulate else ())
     become(
         Options(
             simulate=simulate,
+            block=block,
             kubelet=kubelet.absolute(),
             run=run.absolute(),
             quotes=quotes and quotes.absolute(),

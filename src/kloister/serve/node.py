@@ -8,7 +8,7 @@ import platform as machine
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from kloister.kubernetes.node.allocations.book import Allocations
 from kloister.kubernetes.node.allocations.cgroups import Cgroups
 from kloister.kubernetes.node.allocations.watching import Watch
 from kloister.kubernetes.node.detection import NodeFacts, detect, simulated
-from kloister.kubernetes.node.epc import parse_sizes
+from kloister.kubernetes.node.epc import parse_block, parse_sizes
 from kloister.kubernetes.node.plugin import cdi
 from kloister.kubernetes.node.plugin.service import DevicePlugin, Settings
 from kloister.kubernetes.node.quotes import (
@@ -61,10 +61,12 @@ class Options:
         listen: HOST:PORT of health and metrics.
         node: name of the Node object whose ConfidentialNode is written; empty: none is.
         places: containers that may have the device nodes at once.
+        block: bytes of an EPC block, one size for all nodes of a cluster, `64Mi`; empty: by the node's own EPC.
         cdi: where the container runtime looks for names of devices; None: devices are listed to the kubelet.
     """
 
     simulate: str
+    block: str
     kubelet: Path
     run: Path
     quotes: Path | None
@@ -106,7 +108,7 @@ def _facts(options: Options) -> NodeFacts:
         )
     if not facts.capable and not options.node:
         raise _INCAPABLE
-    return facts
+    return replace(facts, block=parse_block(options.block, facts.epc)) if options.block else facts
 
 
 def _make(folder: Path, mode: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -25,6 +26,7 @@ from kloister.services.broker.listeners import Listener, TimelyProtocol, bind_tc
 
 LOG = logging.getLogger("kloister.webhook")
 _LOOK = 10.0  # seconds between looks at the nodes and at our registration
+_SETTLE = 0.2  # seconds in which the reports of many nodes are gathered
 _DEFAULT_BLOCK = 8 * MIB  # where no node reports yet: nothing can be placed then anyhow
 
 
@@ -57,6 +59,7 @@ class Daemon:
         _load(self.context, self._authority)
         self.settings = Settings(_DEFAULT_BLOCK, options.broker)
         self.trusted = False
+        self._changed = asyncio.Event()
 
     async def look(self) -> None:
         """Renew the certificate where it is due, see to the registration, read the nodes."""
@@ -70,13 +73,25 @@ class Daemon:
         self.settings = settings_of(await self._cluster.reports(), self._options.broker)
 
     async def looks(self) -> None:
-        """For ever."""
+        """For ever: at once when a report changes, so that no pod is counted in blocks of yesterday's nodes."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch())
+            group.create_task(self._rounds())
+
+    async def _watch(self) -> None:
+        async for _ in self._cluster.changes_of_reports():
+            self._changed.set()
+
+    async def _rounds(self) -> None:
         while True:
             try:
                 await self.look()
             except KloisterError as error:
                 LOG.warning("%s", error)
-            await asyncio.sleep(_LOOK)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _LOOK)
+                await asyncio.sleep(_SETTLE)
+            self._changed.clear()
 
 
 def settings_of(reports: Iterable[dict[str, object]], broker: str) -> Settings:
@@ -88,6 +103,8 @@ def settings_of(reports: Iterable[dict[str, object]], broker: str) -> Settings:
         except Malformed as error:
             LOG.warning("%s", error)
     blocks = [node.block for node in nodes if node.epc and node.block]
+    if len(set(blocks)) > 1:
+        LOG.warning("EPC blocks of different sizes: %s; give all agents the same --block", sorted(set(blocks)))
     return Settings(max(blocks, default=_DEFAULT_BLOCK), broker, max((node.epc for node in nodes), default=0))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http
 import http.client
 import json
 import os
@@ -69,7 +70,7 @@ def webhook(server: ApiServer, kubeconfig: Path) -> Iterator[tuple[int, subproce
     command = [sys.executable, "-m", "kloister", "serve", "webhook", f"--listen=127.0.0.1:{port}"]
     process = subprocess.Popen(command, env={**os.environ, "KUBECONFIG": str(kubeconfig)})
     try:
-        _until_trusted(server, process)
+        _until_ready(server, port, process)
         yield port, process
     finally:
         process.terminate()
@@ -81,9 +82,14 @@ def authorities(server: ApiServer) -> bytes:
     return b64decode(server.objects[PATH]["webhooks"][0]["clientConfig"].get("caBundle", ""))
 
 
-def _until_trusted(server: ApiServer, process: subprocess.Popen[bytes]) -> None:
+def _until_ready(server: ApiServer, port: int, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + _PATIENCE
-    while not authorities(server):
+    while not authorities(server) or not _ready(port, authorities(server)):
         assert process.poll() is None, "the webhook ended"
         assert time.monotonic() < until, "the webhook did not register itself"
         time.sleep(0.05)
+
+
+def _ready(port: int, trusted: bytes) -> bool:
+    with contextlib.closing(Caller(port, trusted)) as caller:
+        return caller.ask(b"", "/readyz", "GET")[0] == http.HTTPStatus.OK

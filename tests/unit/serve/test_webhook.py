@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import ssl
@@ -20,17 +21,16 @@ from tests.support.apiserver.webhook import Caller, authorities, review, webhook
 def test_it_registers_answers_over_tls_and_ends_on_sigterm(tmp_path: Path) -> None:
     server = ApiServer()
     with running(server, tmp_path) as kubeconfig, webhook(server, kubeconfig) as (port, process):
-        caller = Caller(port, authorities(server))
-        status, body = caller.ask(review({"sgx.intel.com/epc": "10Mi"}))
-        assert status == 200
-        assert json.loads(body)["response"]["patchType"] == "JSONPatch"
-        assert caller.ask(b"{}")[0] == 400
-        assert caller.ask(b"", "/readyz", "GET") == (200, b"ok\n")
-        assert caller.ask(b"", "/elsewhere", "GET")[0] == 404
-        assert b'kloister_webhook_answers_total{outcome="patched"} 1.0' in caller.ask(b"", "/metrics", "GET")[1]
-        caller.close()
+        with contextlib.closing(Caller(port, authorities(server))) as caller:
+            status, body = caller.ask(review({"sgx.intel.com/epc": "10Mi"}))
+            assert status == 200
+            assert json.loads(body)["response"]["patchType"] == "JSONPatch"
+            assert caller.ask(b"{}")[0] == 400
+            assert caller.ask(b"", "/readyz", "GET") == (200, b"ok\n")
+            assert caller.ask(b"", "/elsewhere", "GET")[0] == 404
+            assert b'kloister_webhook_answers_total{outcome="patched"} 1.0' in caller.ask(b"", "/metrics", "GET")[1]
         stranger = Caller(port, create(["kloister-webhook.kloister-system.svc"], clock.now()).ca)
-        with pytest.raises(ssl.SSLCertVerificationError):
+        with contextlib.closing(stranger), pytest.raises(ssl.SSLCertVerificationError):
             stranger.ask(review({}))
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0

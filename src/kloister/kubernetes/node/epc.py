@@ -54,14 +54,38 @@ def block_size(size: int) -> int:
     return 1 << (least - 1).bit_length()
 
 
-def blocks(sections: Sequence[EpcSection]) -> tuple[Block, ...]:
-    """All whole blocks of a node, in the order of the sections; what is left of a section is not handed out."""
-    size = block_size(total(sections))
+def blocks(sections: Sequence[EpcSection], size: int = 0) -> tuple[Block, ...]:
+    """All whole blocks of a node, in the order of the sections; what is left of a section is not handed out.
+
+    Args:
+        sections: EPC by NUMA node.
+        size: bytes of a block; 0: by the EPC.
+    """
+    size = size or block_size(total(sections))
     return tuple(
         Block(f"epc{number}-{index}", section.node)
         for number, section in enumerate(sections)
         for index in range(section.bytes // size)
     )
+
+
+def parse_block(text: str, sections: Sequence[EpcSection]) -> int:
+    """The size of `--block`, one for all nodes of a cluster: a power of two that makes no node's list too long.
+
+    Raises:
+        Misconfigured: `block-size`.
+    """
+    try:
+        size = whole(text)
+    except Malformed:
+        size = 0
+    if size < max(MIB, block_size(total(sections)) if sections else MIB) or size & (size - 1):
+        raise Misconfigured(
+            "block-size",
+            f"{text[:64]!a} is no size of EPC blocks here: a power of two from 1Mi on, {MOST_BLOCKS} blocks at most.",
+            "Take the size that the cluster's largest node has by itself: `kloister node describe NODE`.",
+        )
+    return size
 
 
 def parse_sizes(text: str) -> tuple[EpcSection, ...]:

@@ -11,6 +11,10 @@ _LINUX = "Use Linux 5.11 or newer."
 
 REASONS: Mapping[str, Reason] = MappingProxyType({
     # the agent
+    "block-size": Reason(
+        "The size of EPC blocks is no power of two, or makes too many blocks on this node.",
+        "Take the size that the cluster's largest node has by itself: `kloister node describe NODE`.",
+    ),
     "simulated-epc": Reason("The EPC to simulate is not 1Mi to 16Ti for each NUMA node.", "Try 64Gi, or 32Gi,32Gi."),
     "node-incapable": Reason(
         "This node cannot run enclaves.", "`kloister doctor` says why; `--simulate` offers the simulated platform."

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kloister.errors import Misconfigured
 from kloister.kubernetes.names import MIB
-from kloister.kubernetes.node.epc import MOST_BLOCKS, EpcSection, block_size, blocks, parse_sizes, total
+from kloister.kubernetes.node.epc import MOST_BLOCKS, EpcSection, block_size, blocks, parse_block, parse_sizes, total
 
 GIB = 1 << 30
 
@@ -51,3 +51,20 @@ def test_what_is_no_epc_is_refused(text: str) -> None:
     with pytest.raises(Misconfigured) as refused:
         parse_sizes(text)
     assert refused.value.code == "simulated-epc"
+
+
+def test_a_cluster_decides_on_one_size() -> None:
+    sections = parse_sizes("1Gi")
+    size = parse_block("64Mi", sections)
+    assert (size, len(blocks(sections, size))) == (64 * MIB, 16)
+    assert parse_block("1Mi", sections) == MIB
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"), [("3Mi", "1Gi"), ("512Ki", "1Gi"), ("8Mi", "512Gi"), ("many", "1Gi"), ("0", "1Gi")]
+)
+def test_a_size_that_cannot_be_is_refused(text: str, sizes: str) -> None:
+    assert parse_block("64Mi", parse_sizes(sizes))
+    with pytest.raises(Misconfigured) as caught:
+        parse_block(text, parse_sizes(sizes))
+    assert caught.value.code == "block-size"

@@ -60,6 +60,7 @@ class NodeFacts:
     guests: tuple[Guest, ...] = ()
     findings: tuple[Finding, ...] = ()
     simulated: bool = False
+    block: int = 0  # bytes of one block where the cluster decides it; 0: by the node's own EPC
 
     @property
     def epc_bytes(self) -> int:
@@ -69,7 +70,7 @@ class NodeFacts:
     @property
     def block_bytes(self) -> int:
         """Bytes of one block of the device plugin."""
-        return block_size(self.epc_bytes)
+        return self.block or block_size(self.epc_bytes)
 
     @property
     def capable(self) -> bool:

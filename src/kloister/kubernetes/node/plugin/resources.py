@@ -51,4 +51,4 @@ def resources(facts: NodeFacts, places: int) -> tuple[Resource, ...]:
         for name, role in ((ENCLAVE, "enclave"), (PROVISION, "provision"))
         if facts.device(role) is not None
     ]
-    return (*found, Resource(EPC_BLOCK, blocks(facts.epc)))
+    return (*found, Resource(EPC_BLOCK, blocks(facts.epc, facts.block)))
