@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 STAMP := $(VENV)/.kloister-$(shell cat requirements/dev.txt pyproject.toml .ci/setup 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: setup debian demo test debian-cluster cluster cluster-test cluster-down check format lint types imports docs coverage fuzz mutants bench requirements clean
+.PHONY: setup debian demo test debian-cluster cluster cluster-test cluster-down check format lint types imports docs coverage fuzz mutants images helm bench requirements clean
 
 setup: $(STAMP)
 

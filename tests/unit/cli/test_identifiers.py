@@ -15,9 +15,10 @@ from kloister.simulator.documents import TcbStage
 from kloister.simulator.pki import PlatformTcb, SimulatedPki
 from tests.support.cli import Done, kloister
 from tests.support.evidence import NOW, SEED, Forge
+from tests.support.serde import serde
 from tests.support.snp import NOW as NOW_SNP
 from tests.support.snp import SnpForge
-from tests.unit.services.appraisal.test_kbs import azure, serde
+from tests.unit.services.appraisal.test_kbs import azure
 
 FORGE = Forge()
 BELOW = Forge(pki=SimulatedPki.derive(SEED, tcb=PlatformTcb(components=(0,) * 16, pcesvn=1)))
