@@ -21,7 +21,8 @@ from tests.mutants.running import fork, killed, start
 
 _ROOMS = ("src/kloister/trust/verifier", "src/kloister/formats/pki", "src/kloister/formats/dcap")
 _VERIFIER = ("tests/unit/trust/verifier", "tests/conformance/test_evidence_vectors.py")
-_BESIDE = {"src/kloister/trust": _VERIFIER, "src/kloister/formats": _VERIFIER}
+_GUESTS = "tests/unit/services/appraisal/test_kbs.py"  # TPMs and sessions, with the evidence that they come with
+_BESIDE = {"src/kloister/trust": (*_VERIFIER, _GUESTS), "src/kloister/formats": _VERIFIER}
 _LAST = ("test_flips.py", "test_cache.py")  # try thousands of flipped bits, or start with a whole verification
 _SKIPPED = ("test_import.py",)  # measures time in processes of its own
 

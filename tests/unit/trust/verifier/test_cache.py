@@ -6,12 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kloister.errors import KloisterError, Misused
+from kloister.errors import KloisterError
 from kloister.formats.dcap import TcbStatus
 from kloister.formats.sgx import Attributes
 from kloister.simulator.documents import TcbStage
@@ -183,8 +184,16 @@ def test_it_is_bounded_and_what_was_used_last_stays() -> None:
     assert few.get(b"a") == "A"
     few.put(b"c", "C")
     assert (few.get(b"a"), few.get(b"b"), few.get(b"c")) == ("A", None, "C")
-    with pytest.raises(Misused):
-        Lru(-1)
+    few.put(b"a", "A")
+    few.put(b"d", "D")
+    assert (few.get(b"a"), few.get(b"c"), few.get(b"d")) == ("A", None, "D")
+    assert code_of(lambda: Lru(-1)) == "cache-capacity"
+
+
+def test_a_part_of_the_collateral_has_a_limit_and_is_text() -> None:
+    for chain, code in ((None, "accepted"), ("x" * (8 << 20), "accepted"), ("x" * (8 << 20) + "x", "collateral-field"),
+                        (5, "collateral-field"), ("\u00e9", "collateral-field")):  # fmt: skip
+        assert code_of(partial(Collateral.from_json, {**DOCUMENTS, "pck_certificate_chain": chain})) == code
 
 
 def test_a_newer_quoting_enclave_is_judged_anew() -> None:
