@@ -31,3 +31,15 @@ def test_an_attestation_key_that_is_no_point_is_malformed_even_if_it_was_certifi
         with pytest.raises(Malformed) as refused:
             verify_qe_report(bound_to(key), PCK)
         assert refused.value.code == "attestation-key-point"
+
+
+def test_reserved_bytes_of_the_report_are_zero_even_if_they_were_certified() -> None:
+    """They are looked at here: a cache that knows the enclave's identity parses its report no more."""
+    genuine = Quote.parse(FORGE.quote()).authentication
+    verify_qe_report(genuine, PCK)
+    for at in (21, 31, 96, 127, 160, 191, 262, 303):
+        report = genuine.qe_report[:at] + b"\1" + genuine.qe_report[at + 1 :]
+        changed = replace(genuine, qe_report=report, qe_report_signature=sign_raw(FORGE.pki.pck.key, report))
+        with pytest.raises(Malformed) as refused:
+            verify_qe_report(changed, PCK)
+        assert refused.value.code.endswith("-reserved")
