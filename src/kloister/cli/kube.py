@@ -6,12 +6,14 @@ import typer
 
 from kloister import clock
 from kloister.cli.console import JsonFlag, guarded, print_json, say
+from kloister.cli.words import options
 from kloister.kubernetes.install.checking import check as checks
 from kloister.kubernetes.install.checking import cluster_states
 from kloister.kubernetes.install.installing import install as installed
 from kloister.kubernetes.install.installing import uninstall as uninstalled
 from kloister.kubernetes.install.kubectl import Kubectl
 from kloister.kubernetes.manifests.rendering import Choice, render
+from kloister.kubernetes.node.epc import parse_sizes
 
 kube_app = typer.Typer(
     no_args_is_help=True, help="Install Kloister in a cluster, check it, take it away.", rich_markup_mode=None
@@ -46,6 +48,9 @@ def install(
 
     Examples:  kloister kube install --registry registry.example/kloister/;  kloister kube install --simulate 1Gi
     """
+    with options():
+        if simulate:
+            parse_sizes(simulate)
     kubectl = Kubectl(context)
     choice = Choice(simulate=simulate, registry=registry, tag=tag, minor=kubectl.minor(), broker=broker)
     if dry_run:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kloister.cli.console import guarded
+from kloister.cli.words import options
 
 _Namespace = Annotated[str, typer.Option(envvar="KLOISTER_NAMESPACE", help="The namespace that Kloister is in.")]
 
@@ -30,7 +31,10 @@ def webhook(
     Example:  kloister serve webhook --namespace kloister-system --broker broker.kloister-system:7443
     """
     from kloister.serve.webhook import Options, run
+    from kloister.services.broker.listeners import parse_address
 
+    with options():
+        parse_address(listen)
     names = [f"{service}.{namespace}.svc", f"{service}.{namespace}.svc.cluster.local", f"{service}.{namespace}"]
     run(Options(listen, names, configuration, broker))
 
@@ -48,5 +52,8 @@ def controller(
     Example:  kloister serve controller --namespace kloister-system --no-taint
     """
     from kloister.serve.controller import Options, run
+    from kloister.services.broker.listeners import parse_address
 
+    with options():
+        parse_address(listen)
     run(Options(listen, namespace, taint))

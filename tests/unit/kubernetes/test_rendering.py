@@ -22,7 +22,7 @@ def test_images_get_registry_and_tag() -> None:
     assert webhook["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/k/kloister-webhook:2"
 
 
-@pytest.mark.parametrize(("sizes", "mib"), [("1Gi", "1024"), ("32Gi,512Mi", "32768,512")])
+@pytest.mark.parametrize(("sizes", "mib"), [("1Gi", "1024"), ("32Gi,512Mi", "32768,512"), ("1.5Gi", "1536")])
 def test_agent_and_platform_are_told_the_same_size(sizes: str, mib: str) -> None:
     pod = find(render(Choice(simulate=sizes)), "DaemonSet", "kloister-node")["spec"]["template"]["spec"]
     variables = {v["name"]: v.get("value") for c in pod["containers"] for v in c["env"]}

@@ -13,6 +13,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from kloister.kubernetes.names import MIB
+from kloister.kubernetes.node.epc import parse_sizes
+
 Json = dict[str, Any]
 _FIRST = ("Namespace", "CustomResourceDefinition", "ServiceAccount")
 _MATCH_CONDITIONS = 28  # minor version in which they are there without a feature gate
@@ -39,7 +42,7 @@ class Choice:
 
 
 def render(choice: Choice) -> list[Json]:
-    """The objects in the order in which they can be applied."""
+    """The objects in the order in which they can be applied. Raises `Misconfigured` `simulated-epc`."""
     objects = _form("simulated" if choice.simulate else "base")
     for document in objects:
         _images(document, choice)
@@ -123,8 +126,7 @@ def _sizes(document: Json, choice: Choice) -> None:
 
 def _mib(sizes: str) -> str:
     """`32Gi,512Mi` as the platform wants it: `32768,512`."""
-    units = {"Gi": 1024, "Mi": 1}
-    return ",".join(str(int(size[:-2]) * units[size[-2:]]) if size[-2:] in units else size for size in sizes.split(","))
+    return ",".join(str(section.bytes // MIB) for section in parse_sizes(sizes)) if sizes else ""
 
 
 def _older(document: Json, minor: int) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from kloister import clock
 from kloister.cli.kube import kube_app
 from kloister.cli.node import node_app
+from kloister.cli.serve import serve_app
 from kloister.kubernetes.resources import ConfidentialNode, Section
 from tests.unit.kubernetes.install.test_nodes import node
 
@@ -87,6 +88,15 @@ def test_a_dry_run_changes_nothing(cluster: Kubernetes) -> None:
     assert [arguments[0] for arguments, _ in cluster.calls()] == ["version"]
 
 
+@pytest.mark.parametrize("size", ["lots", "0", "1Gi,", "1.3Mi"])
+def test_a_size_that_cannot_be_is_misuse_and_nothing_is_asked(cluster: Kubernetes, size: str) -> None:
+    result = run(kube_app, "install", "--dry-run", "--simulate", size)
+    assert result.exit_code == 2
+    assert "[simulated-epc]" in result.output
+    assert not (cluster.place / "calls").exists()
+    assert run(kube_app, "install", "--dry-run", "--simulate", "1.5Gi").exit_code == 0
+
+
 def test_check_says_what_is_missing_and_then_that_all_is_well(cluster: Kubernetes) -> None:
     result = run(kube_app, "check", "--json")
     assert result.exit_code == 1
@@ -149,3 +159,10 @@ def test_what_kubectl_says_is_told(cluster: Kubernetes) -> None:
     result = run(kube_app, "status")
     assert "connection refused" in result.output
     assert "[kubectl-failed]" in result.output
+
+
+@pytest.mark.parametrize("daemon", ["webhook", "controller"])
+def test_an_address_that_is_none_is_misuse(daemon: str) -> None:
+    result = run(serve_app, daemon, "--listen", "nope")
+    assert result.exit_code == 2
+    assert "[listen-address]" in result.output
