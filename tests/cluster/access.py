@@ -131,6 +131,23 @@ class Cluster:
         except BedError as error:
             raise BedError(f"{error}\n{self.kubectl('describe', *pods)}") from None
 
+    def ready_condition(self, node: str) -> Any:
+        """Whether a node is ready, since when, and when it said so last."""
+        conditions = self.get("node", node)["status"]["conditions"]
+        return next(item for item in conditions if item["type"] == "Ready")
+
+    def wait_node(self, node: str, after: str = "", seconds: float = 60) -> None:
+        """Wait until a node says that it is ready, by a heartbeat after this time.
+
+        A kubelet that has just started says first that it is not: it has not seen its container runtime yet.
+        """
+
+        def ready() -> bool:
+            said = self.ready_condition(node)
+            return bool(said["status"] == "True" and said["lastHeartbeatTime"] > after)
+
+        self.wait(f"node {node} to be ready", ready, seconds)
+
     def wait_ended(self, name: str, seconds: float = 60) -> None:
         """Wait until a pod has ended well."""
         self.wait(f"the end of {name}", lambda: self.phase(name) == "Succeeded", seconds)

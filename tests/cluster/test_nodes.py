@@ -12,7 +12,7 @@ EPC = "sgx.intel.com/epc"
 def test_both_nodes_are_ready(cluster: Cluster) -> None:
     for site in NODES:
         assert cluster.node(site.name).exec(["hostname"]).strip() == site.name
-        assert _ready(cluster, site.name)["status"] == "True"
+        cluster.wait_node(site.name)
 
 
 def test_nodes_share_neither_processes_nor_network_nor_devices(cluster: Cluster) -> None:
@@ -43,9 +43,9 @@ def test_capacity_in_a_nodes_status_schedules_and_outlives_kubelet(cluster: Clus
         cluster.apply(pod("small", cluster.busybox, limits={EPC: "10Mi"}))
         cluster.wait_ready("small")
         assert cluster.get("pod", "small")["spec"]["nodeName"] == node.name
-        since = _ready(cluster, node.name)["lastHeartbeatTime"]
+        since = cluster.ready_condition(node.name)["lastHeartbeatTime"]
         node.restart_kubelet()
-        cluster.wait("kubelet's report", lambda: _ready(cluster, node.name)["lastHeartbeatTime"] > since)
+        cluster.wait_node(node.name, since)
         assert cluster.get("node", node.name)["status"]["capacity"][EPC] == "64Gi"
     finally:
         cluster.patch_status("nodes", node.name, lambda it: it["status"]["capacity"].pop(EPC))
@@ -55,9 +55,9 @@ def test_a_restart_of_kubelet_leaves_pods_running(cluster: Cluster) -> None:
     node = cluster.node("ordinary")
     cluster.apply(pod("stays", cluster.busybox, nodeName=node.name))
     cluster.wait_ready("stays")
-    before, since = _container(cluster, "stays"), _ready(cluster, node.name)["lastHeartbeatTime"]
+    before, since = _container(cluster, "stays"), cluster.ready_condition(node.name)["lastHeartbeatTime"]
     node.restart_kubelet()
-    cluster.wait("kubelet's report", lambda: _ready(cluster, node.name)["lastHeartbeatTime"] > since)
+    cluster.wait_node(node.name, since)
     cluster.wait_ready("stays")
     assert _container(cluster, "stays") == before
     assert before["restartCount"] == 0
@@ -66,8 +66,3 @@ def test_a_restart_of_kubelet_leaves_pods_running(cluster: Cluster) -> None:
 def _container(cluster: Cluster, name: str) -> Any:
     (status,) = cluster.get("pod", name)["status"]["containerStatuses"]
     return status
-
-
-def _ready(cluster: Cluster, name: str) -> Any:
-    (found,) = (item for item in cluster.get("node", name)["status"]["conditions"] if item["type"] == "Ready")
-    return found
