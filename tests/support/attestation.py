@@ -25,7 +25,8 @@ from kloister.formats.wire import b64url
 from kloister.serve.attestation import AttestationProcess, tls_files
 from kloister.services.attestation.listening import AttestationProtocol, tls_context
 from kloister.services.attestation.settings import Settings
-from kloister.services.broker.listeners import Listener, bind_tcp
+from kloister.services.broker.binding import bind_tcp
+from kloister.services.broker.listeners import Listener
 from kloister.services.broker.vault import Vault
 from tests.support.evidence import ENCLAVE, NOW, Forge
 from tests.support.trust_domains import TDX10, TdForge

@@ -15,7 +15,7 @@ from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
-from kloister.services.broker.listeners import bind_tcp
+from kloister.services.broker.binding import bind_tcp
 from tests.support.attestation import BEARER
 from tests.support.evidence import NOW, Forge
 

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from kloister.services.broker.listeners import bind_tcp
+from kloister.services.broker.binding import bind_tcp
 
 _START_SECONDS = 30.0
 

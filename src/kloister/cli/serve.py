@@ -61,7 +61,7 @@ def broker(
     """
     from kloister.serve.broker import Platforms, Remote, run
     from kloister.serve.state import State
-    from kloister.services.broker.listeners import parse_address
+    from kloister.services.broker.binding import parse_address
 
     with options():
         parse_address(listen)

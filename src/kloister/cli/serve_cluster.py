@@ -31,7 +31,7 @@ def webhook(
     Example:  kloister serve webhook --namespace kloister-system --broker broker.kloister-system:7443
     """
     from kloister.serve.webhook import Options, run
-    from kloister.services.broker.listeners import parse_address
+    from kloister.services.broker.binding import parse_address
 
     with options():
         parse_address(listen)
@@ -52,7 +52,7 @@ def controller(
     Example:  kloister serve controller --namespace kloister-system --no-taint
     """
     from kloister.serve.controller import Options, run
-    from kloister.services.broker.listeners import parse_address
+    from kloister.services.broker.binding import parse_address
 
     with options():
         parse_address(listen)

@@ -81,7 +81,7 @@ def node(
     from kloister.cli.words import options
     from kloister.kubernetes.node.epc import parse_block, parse_sizes
     from kloister.serve.node import Options
-    from kloister.services.broker.listeners import parse_address
+    from kloister.services.broker.binding import parse_address
 
     with options():
         parse_address(listen)

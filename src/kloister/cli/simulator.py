@@ -190,7 +190,7 @@ def pcs(
     from kloister.cli.words import SIMULATED
     from kloister.serve.pcs import run
     from kloister.serve.state import State
-    from kloister.services.broker.listeners import parse_address
+    from kloister.services.broker.binding import parse_address
 
     with options():
         parse_address(listen)

@@ -22,7 +22,7 @@ def up(
     """
     from kloister.serve import stack
     from kloister.serve.state import State
-    from kloister.services.broker.listeners import parse_address
+    from kloister.services.broker.binding import parse_address
 
     with options():
         if listen is not None:

@@ -15,7 +15,7 @@ from kloister.serve import attestation
 from kloister.serve.state import State, only_one, private
 from kloister.services.attestation.collateral import Chosen, Need
 from kloister.services.attestation.settings import Settings
-from kloister.services.broker import listeners
+from kloister.services.broker.binding import bind_unix
 from kloister.tee.simulated.client import PlatformClient
 from kloister.trust.verifier import Collateral, Root
 
@@ -41,7 +41,7 @@ def run(state: State, address: str) -> None:
     with lock, ExitStack() as opened:
 
         def ready() -> None:
-            opened.enter_context(listeners.bind_unix(state.attesting))
+            opened.enter_context(bind_unix(state.attesting))
             opened.callback(state.attesting.unlink, missing_ok=True)
 
         settings = Settings.read(_document(directory, address), directory, {}, {})

@@ -21,6 +21,7 @@ from kloister.serve.state import State, only_one, private
 from kloister.services.broker import keys, listeners
 from kloister.services.broker.admin import admin_app
 from kloister.services.broker.appraiser import CachingAppraiser, FetchingAppraiser
+from kloister.services.broker.binding import bind_tcp, bind_unix
 from kloister.services.broker.listeners import CertificateProtocol, Listener, OwnerProtocol, TimelyProtocol
 from kloister.services.broker.release import ReleaseDesk
 from kloister.services.broker.rest import release_app
@@ -129,7 +130,7 @@ class _Broker:
     ) -> None:
         directory, self._now = state.broker, clock.now()
         self._directory = directory
-        public = opened.enter_context(listeners.bind_tcp(address))
+        public = opened.enter_context(bind_tcp(address))
         self._host = address.rpartition(":")[0].strip("[]")
         self._authority = keys.authority(directory, "ca", "Kloister broker", self._now, entropy.draw)
         self._renew(self._now)
@@ -144,11 +145,11 @@ class _Broker:
         self._administration = Administration(storage, vault, settings)
         self._listeners = [Listener(release_app(desk), public, TimelyProtocol, self._context)]
         if remote is not None:
-            remote_socket = opened.enter_context(listeners.bind_tcp(remote.address))
+            remote_socket = opened.enter_context(bind_tcp(remote.address))
             self._listeners.append(self._remote(remote, remote_socket))
         app = admin_app(self._administration, [ADMIN_HOST])
         # last: whoever finds this socket finds a broker that is ready
-        admin = opened.enter_context(listeners.bind_unix(state.admin))
+        admin = opened.enter_context(bind_unix(state.admin))
         opened.callback(state.admin.unlink, missing_ok=True)
         self._listeners.append(Listener(app, admin, OwnerProtocol, None))
 

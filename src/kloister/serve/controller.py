@@ -16,7 +16,8 @@ from kloister.kubernetes.cluster import Cluster
 from kloister.kubernetes.controller.leader import Candidate
 from kloister.kubernetes.controller.loop import Controller
 from kloister.serve.signals import until_signalled
-from kloister.services.broker.listeners import Listener, TimelyProtocol, bind_tcp
+from kloister.services.broker.binding import bind_tcp
+from kloister.services.broker.listeners import Listener, TimelyProtocol
 
 LEASE = "kloister-controller"
 Message = dict[str, Any]

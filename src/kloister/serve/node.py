@@ -34,7 +34,7 @@ from kloister.kubernetes.node.quotes import (
     SimulatedBackend,
 )
 from kloister.kubernetes.node.report import Reporter
-from kloister.services.broker.listeners import bind_tcp
+from kloister.services.broker.binding import bind_tcp
 from kloister.tee.simulated.client import PlatformClient
 
 _LOG = logging.getLogger("kloister.node")

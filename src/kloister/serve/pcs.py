@@ -19,7 +19,8 @@ from kloister.errors import KloisterError, Unavailable
 from kloister.serve.simulator import simulator
 from kloister.serve.state import State
 from kloister.services.broker import keys
-from kloister.services.broker.listeners import bind_tcp, server_context
+from kloister.services.broker.binding import bind_tcp
+from kloister.services.broker.listeners import server_context
 from kloister.simulator.naming import PlatformName
 from kloister.simulator.pcs import PcsAnswer, SimulatedPcs
 

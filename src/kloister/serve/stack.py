@@ -14,7 +14,7 @@ from kloister.serve.looking import Stack, look
 from kloister.serve.processes import Process, awaited, start, stop_all
 from kloister.serve.stack_attestation import Attestation, free_address
 from kloister.serve.state import DEFAULT_ADDRESS, State
-from kloister.services.broker.listeners import bind_tcp
+from kloister.services.broker.binding import bind_tcp
 from kloister.tee.simulated.client import PlatformClient
 
 

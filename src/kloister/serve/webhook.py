@@ -22,7 +22,8 @@ from kloister.kubernetes.webhook.certificates import Authority, create
 from kloister.kubernetes.webhook.mutate import Settings
 from kloister.kubernetes.webhook.registration import register
 from kloister.serve.signals import until_signalled
-from kloister.services.broker.listeners import Listener, TimelyProtocol, bind_tcp
+from kloister.services.broker.binding import bind_tcp
+from kloister.services.broker.listeners import Listener, TimelyProtocol
 
 LOG = logging.getLogger("kloister.webhook")
 _LOOK = 10.0  # seconds between looks at the nodes and at our registration

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from kloister import clock
-from kloister.services.broker import listeners
+from kloister.services.broker.binding import bind_tcp
 
 _LEAST_LIFE = 1.0  # seconds: a worker that ends sooner is not started again, for it would end again
 Work = Callable[[socket.socket, int], None]  # a socket and its number
@@ -17,7 +17,7 @@ Work = Callable[[socket.socket, int], None]  # a socket and its number
 
 def bind(address: str, count: int) -> list[socket.socket]:
     """Listening sockets, one for each worker. Raises `Misconfigured`: `listen-address`, `port-in-use`."""
-    first = listeners.bind_tcp(address)
+    first = bind_tcp(address)
     if count == 1:
         return [first]
     name, family = first.getsockname(), first.family

@@ -25,7 +25,7 @@ from azure.security.attestation import (  # type: ignore[import-untyped]  # the 
 )
 from cryptography import x509
 
-from kloister.services.broker.listeners import bind_tcp
+from kloister.services.broker.binding import bind_tcp
 from tests.support.attestation import BEARER, PERMIT, Signer, open_enclave, served, settings, sgx_quote
 from tests.support.evidence import ENCLAVE
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
 import ssl
@@ -16,8 +15,6 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
-
-from kloister.errors import Misconfigured
 
 FIRST_REQUEST_SECONDS = 20.0  # a connection that has asked nothing by then is closed
 ANSWER_SECONDS = 120.0  # so is one that has had no answer for so long: uvicorn's clocks stop when any byte comes
@@ -107,68 +104,6 @@ def peer_uid(sock: Any) -> int:
     """The user id of the process at the other end of a connected Unix socket."""
     uid: int = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1]
     return uid
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises `Misconfigured` `listen-address`."""
-    host, colon, port = address.rpartition(":")
-    host = host.strip("[]")
-    digits = port.isascii() and port.isdigit() and len(port) <= 5  # noqa: PLR2004  65535
-    if not colon or not host or not digits or int(port) > 65535:  # noqa: PLR2004  u16
-        raise Misconfigured("listen-address", f"{address} is not HOST:PORT.", "For instance 127.0.0.1:7443.")
-    return host, int(port)
-
-
-def bind_tcp(address: str) -> socket.socket:
-    """A socket bound to `HOST:PORT` or `[IPV6]:PORT`.
-
-    Raises:
-        Misconfigured: `listen-address`, `port-in-use`.
-    """
-    host, port = parse_address(address)
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise Misconfigured("listen-address", f"{address}: {error.strerror}.", "Choose another address.") from None
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(target)
-        sock.listen(1024)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise Misconfigured(
-                "port-in-use",
-                f"Another program listens at {address} already.",
-                f"Choose another address, or see who it is: ss -ltnp 'sport = :{port}'",
-            ) from None
-        raise Misconfigured("listen-address", f"{address}: {error.strerror}.", "Choose another address.") from None
-    sock.setblocking(False)
-    return sock
-
-
-def bind_unix(path: Path) -> socket.socket:
-    """A Unix socket of mode 0600; one that a killed process left behind is replaced.
-
-    The caller holds the lock of the state directory, so that nobody listens there.
-    """
-    path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    before = os.umask(0o177)
-    try:
-        # by way of the descriptor: a path may be longer than the 107 bytes that sun_path takes (unix(7))
-        sock.bind(f"/proc/self/fd/{directory}/{path.name}")
-        sock.listen(128)
-    except OSError:
-        sock.close()
-        raise
-    finally:
-        os.umask(before)
-        os.close(directory)
-    sock.setblocking(False)
-    return sock
 
 
 class Listener(uvicorn.Server):

@@ -12,7 +12,8 @@ import pytest
 
 from kloister.services.attestation.listening import AttestationProtocol
 from kloister.services.broker import listeners
-from kloister.services.broker.listeners import Listener, TimelyProtocol, bind_tcp
+from kloister.services.broker.binding import bind_tcp
+from kloister.services.broker.listeners import Listener, TimelyProtocol
 
 ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 PIECES = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
