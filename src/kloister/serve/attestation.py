@@ -39,13 +39,14 @@ from kloister.services.attestation.collateral import (
 )
 from kloister.services.attestation.ear import EarDesk, OwnersPolicy
 from kloister.services.attestation.evidence import Judge
+from kloister.services.attestation.exchange import LOG
 from kloister.services.attestation.keys import KeyKeeper
 from kloister.services.attestation.listening import AttestationProtocol, tls_context
 from kloister.services.attestation.logs import AccessLog, JsonFormatter
 from kloister.services.attestation.metrics import Metrics
 from kloister.services.attestation.nonces import Nonces
 from kloister.services.attestation.readiness import Checks
-from kloister.services.attestation.rest import LOG, AttestationApp
+from kloister.services.attestation.rest import AttestationApp
 from kloister.services.attestation.service import AttestationService, Parts
 from kloister.services.attestation.settings import InstanceSettings, Settings
 from kloister.services.attestation.tpm import TpmDesk

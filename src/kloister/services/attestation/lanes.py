@@ -45,4 +45,27 @@ class Lane:
             async with asyncio.timeout(self._seconds):
                 return await asyncio.wrap_future(task)
         except TimeoutError:
-            raise Unavailable("request-late", "The request took too long.", "Try again.") from None
+            raise _late() from None
+
+
+class Threads:
+    """The loop's own threads, for work that only administrators and operators ask for.
+
+    Args:
+        seconds: for which a request waits.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def run(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """What the work returns. Raises `Unavailable`: `request-late`."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await asyncio.to_thread(work, *arguments, **named)
+        except TimeoutError:
+            raise _late() from None
+
+
+def _late() -> Unavailable:
+    return Unavailable("request-late", "The request took too long.", "Try again.")

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from kloister.formats.tokens.ear import Profile, Tier
+from kloister.services.attestation.exchange import VERSIONS
 from kloister.services.attestation.kinds import JUDGED, Kind, member_of
-from kloister.services.attestation.rest import VERSIONS
 
 _VERSION = {
     "name": "api-version", "in": "query", "required": True, "schema": {"type": "string", "enum": sorted(VERSIONS)},

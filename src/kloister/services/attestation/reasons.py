@@ -18,6 +18,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "attestation-host": Reason("The service has no instance of this name.", "Use an instance's base_url."),
     "attestation-type": Reason("Evidence of this type is not judged here.", _OPENAPI),
     "api-version": Reason("The api-version is missing or not known.", "Say api-version=2022-08-01."),
+    "query-size": Reason("The query has more parameters than are read.", "Send api-version alone."),
     "rate-exceeded": Reason("This client asks too often.", "Wait, or ask the operator to raise limits.rate."),
     "request-late": Reason("The request took longer than it may.", "Try again; limits.seconds says how long."),
     "bearer-missing": Reason("An administrative request needs a bearer token.", "Send Authorization: Bearer TOKEN."),

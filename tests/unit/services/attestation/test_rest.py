@@ -81,6 +81,7 @@ def test_a_bearer_that_is_not_needed_is_left_alone(process: AttestationProcess) 
         ("/ATTEST//sgxENCLAVE/?api-version=2025-06-01", 400, "attest-request-json"),
         ("/attest/SgxEnclave?api-version=1999-01-01", 400, "api-version"),
         ("/attest/SgxEnclave?", 400, "api-version"),
+        ("/attest/SgxEnclave?api-version=2022-08-01" + "&x=1" * 30, 400, "query-size"),
         ("/attest/Nothing", 404, "attestation-path"),
         ("/attest", 404, "attestation-path"),
         ("/", 404, "attestation-path"),

@@ -1,0 +1,116 @@
+"""What administrators ask over HTTP: policies, policy management certificates, the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kloister import clock
+from kloister.errors import KloisterError, Malformed
+from kloister.services.attestation.auth import Authenticator, bearer
+from kloister.services.attestation.bodies import Bodies
+from kloister.services.attestation.exchange import Answer, Request, no_path
+from kloister.services.attestation.kinds import Kind, kind_of
+from kloister.services.attestation.lanes import Lane, Threads
+from kloister.services.attestation.service import AttestationService
+from kloister.services.attestation.settings import InstanceSettings
+
+_MAX_DIGITS = 16  # of a sequence number: below 2^53
+
+
+class Administration:
+    """Answers those who administer.
+
+    Args:
+        service: what is administered.
+        authenticator: tells who they are.
+        bodies: reads theirs.
+        threads: where it waits.
+        bearers: where it waits for who they are.
+    """
+
+    def __init__(
+        self,
+        service: AttestationService,
+        authenticator: Authenticator,
+        bodies: Bodies,
+        threads: Threads,
+        bearers: Lane,
+    ) -> None:
+        self._service = service
+        self._authenticator = authenticator
+        self._bodies = bodies
+        self._threads = threads
+        self._bearers = bearers
+
+    async def answer(self, request: Request, instance: InstanceSettings) -> Answer:
+        """The answer under `/policies` and `/certificates`.
+
+        Raises:
+            Denied: `bearer-*`. Malformed: `attestation-path`, `attestation-method`; and as `policies`.
+        """
+        actor = await self.caller(request)
+        if request.path.startswith("/policies/"):
+            return await self._policy(request, instance, actor)
+        if request.path == "/certificates":
+            request.allow("GET")
+            return Answer.of_token(await self._threads.run(self._service.certificates, instance))
+        if request.path in ("/certificates:add", "/certificates:remove"):
+            return await self._certificate(request, instance, actor)
+        raise no_path()
+
+    async def caller(self, request: Request) -> str:
+        """Who sends it. Raises `Denied`: `bearer-*`."""
+        token = bearer(request.header(b"authorization"))
+        return await self._bearers.run(self._authenticator.check, token, clock.unix())
+
+    async def is_administrator(self, request: Request) -> bool:
+        """Whether the caller administers; a token that says otherwise is no reason to refuse what needs none."""
+        try:
+            await self.caller(request)
+        except KloisterError:
+            return False
+        return True
+
+    async def audit(self, request: Request) -> Answer:
+        """A page of the audit log."""
+        request.allow("GET")
+        await self.caller(request)
+        return Answer.of(await self._threads.run(self._service.audit, _after(request)))
+
+    async def _policy(self, request: Request, instance: InstanceSettings, actor: str) -> Answer:
+        name, colon, action = request.path.removeprefix("/policies/").partition(":")
+        kind = kind_of(name)
+        if kind is None or (colon and action != "reset"):
+            raise no_path()
+        if colon:
+            request.allow("POST")
+            return await self._change(request, self._service.reset_policy, instance, kind, actor)
+        if request.method == "PUT":
+            return await self._change(request, self._service.set_policy, instance, kind, actor)
+        request.allow("GET")
+        return Answer.of_token(await self._threads.run(self._service.policy, instance, kind))
+
+    async def _change(
+        self,
+        request: Request,
+        change: Callable[[InstanceSettings, Kind, str, str], str],
+        instance: InstanceSettings,
+        kind: Kind,
+        actor: str,
+    ) -> Answer:
+        text = await self._bodies.jws(request)
+        return Answer.of_token(await self._threads.run(change, instance, kind, text, actor))
+
+    async def _certificate(self, request: Request, instance: InstanceSettings, actor: str) -> Answer:
+        request.allow("POST")
+        text, add = await self._bodies.jws(request), request.path.endswith(":add")
+        return Answer.of_token(
+            await self._threads.run(self._service.change_certificate, instance, text, actor, add=add)
+        )
+
+
+def _after(request: Request) -> int:
+    text = (request.parameters("after") or ["0"])[0]
+    if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS):
+        raise Malformed("audit-after", "after must be a sequence number.")
+    return int(text)
