@@ -10,15 +10,16 @@ from typing import Any
 from kloister.formats.dcap import QeLevel, TcbInfo, TcbLevel, TcbStatus
 from kloister.trust.evidence import TcbBasis, UnsupportedBasis
 
-_RANK = {
-    TcbStatus.UP_TO_DATE: 0,
-    TcbStatus.SW_HARDENING_NEEDED: 1,
-    TcbStatus.CONFIGURATION_NEEDED: 2,
-    TcbStatus.CONFIGURATION_AND_SW_HARDENING_NEEDED: 3,
-    TcbStatus.OUT_OF_DATE: 4,
-    TcbStatus.OUT_OF_DATE_CONFIGURATION_NEEDED: 5,
-    TcbStatus.REVOKED: 6,
-}
+_BEST_FIRST = (
+    TcbStatus.UP_TO_DATE,
+    TcbStatus.SW_HARDENING_NEEDED,
+    TcbStatus.CONFIGURATION_NEEDED,
+    TcbStatus.CONFIGURATION_AND_SW_HARDENING_NEEDED,
+    TcbStatus.OUT_OF_DATE,
+    TcbStatus.OUT_OF_DATE_CONFIGURATION_NEEDED,
+    TcbStatus.REVOKED,
+)
+_RANK = {status: rank for rank, status in enumerate(_BEST_FIRST)}
 _V2 = 2  # of TCB info, without categories
 _MODULE_COMPONENTS = 2  # TEE_TCB_SVN[0..1] are judged by the module's own identity where it has one
 # What to do, by words of the component's type and then of its category (TCB info version 3)

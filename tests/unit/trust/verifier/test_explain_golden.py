@@ -37,10 +37,17 @@ def _listed(svns: Sequence[int], words: Sequence[tuple[str, str]]) -> list[dict[
     ]
 
 
-def _level(status: str, sgx: Sequence[int], tdx: Sequence[int] | None, pcesvn: int, *advisories: str) -> dict[str, Any]:
+def _level(
+    status: str,
+    sgx: Sequence[int],
+    tdx: Sequence[int] | None,
+    pcesvn: int,
+    *advisories: str,
+    words: Sequence[tuple[str, str]] = TDX,
+) -> dict[str, Any]:
     tcb = {"pcesvn": pcesvn, "sgxtcbcomponents": _listed(sgx, SGX)}
     if tdx is not None:
-        tcb["tdxtcbcomponents"] = _listed(tdx, TDX)
+        tcb["tdxtcbcomponents"] = _listed(tdx, words)
     date = f"20{20 + pcesvn}-03-04T00:00:00Z"
     return {"tcb": tcb, "tcbDate": date, "tcbStatus": status, "advisoryIDs": list(advisories)}
 
@@ -104,7 +111,23 @@ def cases() -> Mapping[str, TcbBasis | UnsupportedBasis]:
     found["below, no level for domains"] = UnsupportedBasis(
         info=_info(LEVELS[4]), platform=below, tee_tcb_svn=bytes([5, 1, *[1] * 14])
     )
-    return found
+    return found | _rarer(info)
+
+
+def _rarer(info: TcbInfo) -> dict[str, TcbBasis | UnsupportedBasis]:
+    """Neighbours of one status; parts that one of both sides does not have."""
+    older = replace(QE[2], status=QE[1].status)
+    twins = replace(_basis(info, 0), qe_level=older, qe_isvsvn=4)
+    mute = _info(_level("UpToDate", (6, 6), (4, 0, 4, 4), 9, words=()))
+    return {
+        "two levels of one status": _basis(_info(LEVELS[0], {**LEVELS[3], "tcbStatus": "OutOfDate"}, LEVELS[4]), 2),
+        "quoting enclave, two levels of one status": replace(
+            twins, identity=replace(twins.identity, levels=(*QE[:2], older))
+        ),
+        "domain, module with number 0": _domain(_basis(mute, 0), (0, 9, 5, 4), replace(QE[0], isvsvn=0)),
+        "domain at a level without its components": _domain(_basis(info, 4), (3, 0, 3, 3), None),
+        "module of no domain": replace(_basis(info, 0), module_level=QE[0]),
+    }
 
 
 def _said() -> dict[str, Any]:
