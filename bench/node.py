@@ -1,7 +1,8 @@
 """The node agent against a kubelet's double and the real simulated platform: how fast, how large, how quiet.
 
 The double asks as a kubelet does, over the plugin's own socket. Every Allocate of blocks makes an allocation: a folder,
-its record, and its socket at the platform; those that take over another's blocks also end that one.
+its record, and its socket at the platform; those that take over another's blocks also end that one. The agent reports
+to an API server's double over TLS, as in a pod, and makes the quotes of its node.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own directory is all that Python adds
@@ -24,6 +26,7 @@ from bench.support.output import table, write_json
 from bench.support.processes import Watched
 from kloister.kubernetes.names import ENCLAVE, EPC_BLOCK, PROVISION
 from kloister.kubernetes.node.kubelet import device_plugin_pb2 as api
+from tests.support.apiserver.server import ApiServer, in_cluster
 from tests.support.kubelet import Kubelet
 from tests.support.kubelet.pods import Pod
 
@@ -55,7 +58,8 @@ def measure(folder: Path, size: str, arguments: argparse.Namespace) -> dict[str,
     """All figures of one node."""
     state, kubelet = folder / "state", Kubelet(folder / "kubelet")
     control = state / "platform" / "control.sock"
-    with kubelet, served("platform", "--state", state), waited(control):
+    account = folder / "account"
+    with kubelet, in_cluster(ApiServer(), account) as pod, served("platform", "--state", state), waited(control):
         began = time.monotonic()
         options = (
             "--simulate",
@@ -68,8 +72,12 @@ def measure(folder: Path, size: str, arguments: argparse.Namespace) -> dict[str,
             "127.0.0.1:0",
             "--root",
             folder,
+            "--node-name",
+            "bench",
+            "--service-account",
+            account,
         )
-        with served("node", *options, "--kubelet", folder / "kubelet") as pid:
+        with served("node", *options, "--kubelet", folder / "kubelet", environment=pod) as pid:
             kubelet.wait(lambda: full(kubelet), 60)
             found: dict[str, Any] = {"started": (time.monotonic() - began) * 1000}
             found["listed"] = kubelet.endpoints[EPC_BLOCK].seconds * 1000
@@ -138,10 +146,10 @@ def used(pid: int) -> float:
 
 
 @contextmanager
-def served(*arguments: str | Path) -> Iterator[int]:
+def served(*arguments: str | Path, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[int]:
     """A daemon of ours; its process id."""
     command: list[str | Path] = [sys.executable, "-m", "kloister", "serve", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **environment}) as process:
         try:
             yield process.pid
         finally:

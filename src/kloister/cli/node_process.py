@@ -12,7 +12,7 @@ from typing import NoReturn
 from kloister.cli.words import told
 from kloister.serve.node import Options, run
 
-_PATHS = ("kubelet", "run", "quotes", "platform", "aesm", "root", "cdi")
+_PATHS = ("kubelet", "run", "quotes", "platform", "aesm", "root", "cdi", "account")
 
 
 def become(options: Options) -> NoReturn:

@@ -72,6 +72,9 @@ def node(
             help="Name devices for the container runtime in this folder, usually /var/run/cdi: for kubelets with CDI.",
         ),
     ] = None,
+    account: Annotated[
+        Path, typer.Option("--service-account", metavar="DIR", help="With --node-name, in a pod: its service account.")
+    ] = Path("/var/run/secrets/kubernetes.io/serviceaccount"),
 ) -> None:
     """Offer this node's SGX to its kubelet, and look after what containers were given, until SIGTERM.
 
@@ -103,5 +106,6 @@ def node(
             node=node_name,
             places=places,
             cdi=cdi and cdi.absolute(),
+            account=account.absolute(),
         )
     )

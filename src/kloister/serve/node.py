@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import platform as machine
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -34,6 +35,7 @@ from kloister.kubernetes.node.quotes import (
     SimulatedBackend,
 )
 from kloister.kubernetes.node.report import Reporter
+from kloister.kubernetes.node.reporting import ACCOUNT, InCluster
 from kloister.services.broker.binding import bind_tcp
 from kloister.tee.simulated.client import PlatformClient
 
@@ -63,6 +65,7 @@ class Options:
         places: containers that may have the device nodes at once.
         block: bytes of an EPC block, one size for all nodes of a cluster, `64Mi`; empty: by the node's own EPC.
         cdi: where the container runtime looks for names of devices; None: devices are listed to the kubelet.
+        account: the pod's service account, with which it reports; a kubeconfig where there is none.
     """
 
     simulate: str
@@ -77,6 +80,7 @@ class Options:
     node: str
     places: int
     cdi: Path | None = None
+    account: Path = ACCOUNT
 
 
 def run(options: Options) -> None:
@@ -131,7 +135,7 @@ async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.so
     )
     registry = CollectorRegistry()
     server = _quotes(options, facts, quotes, registry)
-    async with _reporting(options.node) as reporter:
+    async with _reporting(options) as reporter:
         parts = Parts(
             facts=facts,
             plugin=plugin,
@@ -167,12 +171,13 @@ def _readiness(facts: NodeFacts, server: QuoteServer | None) -> Readiness:
 
 
 @asynccontextmanager
-async def _reporting(name: str) -> AsyncIterator[Reporter | None]:
-    """Where reports of node `name` go: to the API server, or nowhere without a name."""
-    if not name:
-        yield None
+async def _reporting(options: Options) -> AsyncIterator[Reporter | None]:
+    """Where the node's reports go: to the API server, or nowhere without a name."""
+    inside = InCluster.find(os.environ, options.account)
+    if not options.node or inside is not None:
+        yield inside.write_report if inside is not None and options.node else None
         return
-    from kloister.kubernetes.cluster import Cluster  # noqa: PLC0415 -- takes 20 MB, which a node outside of clusters saves
+    from kloister.kubernetes.cluster import Cluster  # noqa: PLC0415 -- 15 MB for whoever has a kubeconfig
 
     cluster = Cluster()
     try:

@@ -15,6 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from kloister import entropy
+from tests.support.pcs import certified
+
 Json = dict[str, Any]
 _CONFLICT = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "the object has been modified"}
 
@@ -25,6 +28,8 @@ class ApiServer:
     def __init__(self) -> None:
         self.objects: dict[str, Json] = {}
         self.requests: list[tuple[str, str]] = []
+        self.token = ""
+        """What every request must bear; empty: anybody may ask."""
         self._version = 0
         self._events: list[tuple[str, Json]] = []
         self.app = Starlette(
@@ -43,6 +48,8 @@ class ApiServer:
     async def _answer(self, request: Request) -> Response:
         path = request.url.path.removesuffix("/status")
         self.requests.append((request.method, path))
+        if self.token and request.headers.get("authorization") != f"Bearer {self.token}":
+            return JSONResponse({"kind": "Status", "code": 401, "message": "Unauthorized"}, 401)
         if request.method == "POST":
             document = await request.json()
             return JSONResponse(self.put(f"{path}/{document['metadata']['name']}", document, "ADDED"), 201)
@@ -128,17 +135,39 @@ def apply(document: Json, operation: Json) -> None:
 @contextlib.contextmanager
 def running(server: ApiServer, directory: Path) -> Iterator[Path]:
     """Serve on loopback; the value is a kubeconfig for it."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-        config = uvicorn.Config(server.app, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
-        daemon = uvicorn.Server(config)
-        thread = threading.Thread(target=lambda: asyncio.run(daemon.serve(sockets=[sock])))
-        thread.start()
-        try:
-            yield _kubeconfig(directory, port)
-        finally:
-            daemon.should_exit = True
-            thread.join()
+    with socket.create_server(("127.0.0.1", 0)) as sock, _served(server, sock):
+        yield _kubeconfig(directory, sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def in_cluster(server: ApiServer, directory: Path) -> Iterator[dict[str, str]]:
+    """Serve on loopback with TLS; `directory` becomes a pod's service account, the value is a pod's environment."""
+    directory.mkdir(parents=True, exist_ok=True)
+    authority, _ = certified(directory)
+    authority.rename(directory / "ca.crt")
+    server.token = entropy.identifier()
+    (directory / "token").write_text(server.token)
+    with socket.create_server(("127.0.0.1", 0)) as sock, _served(server, sock, directory):
+        yield {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(sock.getsockname()[1])}
+
+
+@contextlib.contextmanager
+def _served(server: ApiServer, sock: socket.socket, tls: Path | None = None) -> Iterator[None]:
+    config = uvicorn.Config(
+        server.app,
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        ssl_certfile=tls and tls / "tls.pem",
+    )
+    daemon = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(daemon.serve(sockets=[sock])))
+    thread.start()
+    try:
+        yield
+    finally:
+        daemon.should_exit = True
+        thread.join()
 
 
 def _kubeconfig(directory: Path, port: int) -> Path:
