@@ -82,6 +82,7 @@ def _file(path: Path, left: list[Open], seconds: float, jobs: int) -> int:
 
 def _survivors(path: Path, left: list[tuple[Mutant, list[str]]], seconds: float, jobs: int) -> list[Mutant]:
     """Those that no test notices when the module is imported anew."""
+    _check_unchanged(path, {test for _, tests in left for test in tests}, seconds)
     waiting, running, survivors = list(left), dict[int, Mutant](), list[Mutant]()
     while waiting or running:
         while waiting and len(running) < jobs:
@@ -96,6 +97,12 @@ def _survivors(path: Path, left: list[tuple[Mutant, list[str]]], seconds: float,
             if not killed(status):
                 survivors.append(one)
     return survivors
+
+
+def _check_unchanged(path: Path, tests: set[str], seconds: float) -> None:
+    """The tests pass in a process of their own, too: else they would kill every mutant there."""
+    if tests and killed(os.waitpid(start(path, None, sorted(tests), seconds), 0)[1]):
+        sys.exit(f"The tests of {path} fail where the others are left out: pytest -x -p no:randomly {' '.join(tests)}")
 
 
 def _tried(files: list[Path], tests: list[str], jobs: int) -> tuple[dict[str, list[Open]], float]:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.mutants import patching
 from tests.mutants.operators import mutants
-from tests.mutants.running import OPTIONS, WithoutShrinking, bounded, fork, killed
+from tests.mutants.running import BROKEN, OPTIONS, WithoutShrinking, bounded, fork, killed
 
 IMPORT = ""  # coverage's context outside of tests
 
@@ -81,6 +81,7 @@ class Laboratory(WithoutShrinking):
         measured = coverage.Coverage(
             data_file=None, config_file=False, include=[str(path.resolve()) for path in self.files]
         )
+        measured.set_option("run:disable_warnings", ["no-data-collected"])  # a module of constants runs when imported
         self._run_once(session, measured)
         if self._failed:
             return True
@@ -104,16 +105,16 @@ class Laboratory(WithoutShrinking):
     def _try_all(self, path: Path, items: dict[str, pytest.Item], lines: dict[int, list[str]]) -> list[Open]:
         source = path.read_text(encoding="utf-8")
         original, spans = ast.parse(source), _spans(ast.parse(source))
-        everything = {one for names in lines.values() for one in names}
+        everything = {one for names in lines.values() for one in names} or set(items)
         left, running = list[Open](), dict[int, _Trial]()
         self._kills.clear()
         for index, one in enumerate(mutants(source)):
             codes = patching.changed(path, original, one.tree)
             first, last = spans.get(one.line, (one.line, one.line))
             at = {name for line in range(first, last + 1) for name in lines.get(line, ())}
-            imported = codes is None or IMPORT in at
+            imported = codes is None or IMPORT in at or not at
             what = Open(index, self._ranked((everything if imported else at) - {IMPORT}), imported)
-            if codes is None:
+            if codes is None or not at:
                 left.append(what)
                 continue
             if len(running) >= self.jobs:
@@ -154,13 +155,15 @@ class Laboratory(WithoutShrinking):
         return False
 
     def _reap(self, running: dict[int, _Trial]) -> list[Open]:
-        """Wait for one; what nobody noticed is still open."""
+        """Wait for one; what nobody noticed is still open, and what could not be put in place wants an import."""
         pid, status = os.wait()
         trial = running.pop(pid)
         with os.fdopen(trial.reading, "rb") as pipe:
             name = pipe.read().decode()
         if name:
             self._kills[name] += 1
+        if os.waitstatus_to_exitcode(status) == BROKEN:
+            return [replace(trial.what, imported=True)]
         return [] if killed(status) else [trial.what]
 
 

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 PASSED = 0
+BROKEN = 99  # no test ended the process, but an exception outside of them
 OPTIONS = ("-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:cov", "-o", "timeout=0")
 _SLOWER = 6  # times as long as the unchanged module may a mutant take
 _MEMORY = 4 << 30  # bytes of address space
@@ -73,7 +74,7 @@ def fork(child: Callable[[], int]) -> int:
             os.dup2(nowhere.fileno(), 2)
         os._exit(child())
     except BaseException:  # noqa: BLE001 -- the process must not go on as its parent
-        os._exit(99)
+        os._exit(BROKEN)
 
 
 def bounded(seconds: float) -> None:

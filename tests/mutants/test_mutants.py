@@ -125,3 +125,23 @@ def test_survivors_make_the_run_fail(tmp_path: Path, limit: str, status: int) ->
     assert (ended.returncode, ended.stderr) == (status, "")
     survives = "src/example.py:2: value < 3  ->  value <= 3" in ended.stdout
     assert survives == bool(status)
+
+
+def test_what_no_test_executes_survives(tmp_path: Path) -> None:
+    source = "def small(value):\n    return value < 3\n\ndef forgotten(value):\n    return value == 5\n"
+    ended = survivors_of(tmp_path, source, "def test_it():\n    assert [*map(example.small, [2, 3, 9])] == [1, 0, 0]\n")
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert {line.split(": ")[0].strip() for line in ended.stdout.splitlines()[1:-1]} == {"src/example.py:5"}
+
+
+def test_a_module_of_constants_is_tried_with_all_tests(tmp_path: Path) -> None:
+    ended = survivors_of(tmp_path, "LIMIT = 3\n", "def test_it():\n    assert example.LIMIT == 3\n")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_what_cannot_be_put_in_place_is_imported(tmp_path: Path) -> None:
+    source = "def made(a):\n    def inner(b):\n        return b or a\n    return inner\n\nCHECK = made(1)\n"
+    ended = survivors_of(tmp_path, source, "def test_it():\n    assert example.CHECK(5) == 5\n")
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "src/example.py:3: b or a  ->  b\n" in ended.stdout  # a living function cannot lose what it closes over
+    assert "src/example.py:3: b or a  ->  a\n" not in ended.stdout
