@@ -107,9 +107,8 @@ def content(data: bytes, at: int, what: str) -> tuple[int, int]:
     if size >= _SHORT:
         count = size - _SHORT
         raw = data[start : start + count]
-        size, start = int.from_bytes(raw, "big"), start + count
-        shortest = len(raw) == count and raw[:1] != b"\x00" and size >= _SHORT
-        if not 0 < count <= _MAX_LENGTH_BYTES or not shortest:
+        size, start = int.from_bytes(raw, "big"), start + count  # a length that is cut off leaves less than nothing
+        if count > _MAX_LENGTH_BYTES or raw.startswith(b"\x00") or size < _SHORT:
             raise _malformed(what, "a length that is indefinite, too long or not in its shortest form")
     if size > len(data) - start:
         raise _malformed(what, f"an element of {size} bytes where {len(data) - start} are left")

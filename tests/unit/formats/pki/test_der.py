@@ -24,6 +24,43 @@ def test_integers_return(value: int) -> None:
     assert der.unsigned(element, der.INTEGER, "thing") == value
 
 
+@pytest.mark.parametrize(
+    ("size", "header"),
+    [
+        (0, "3000"), (0x7F, "307f"), (0x80, "308180"), (0xFF, "3081ff"), (0x100, "30820100"), (0xFFFF, "3082ffff"),
+        (0x10000, "3083010000"), (0xFFFFFF, "3083ffffff"),
+    ],
+)  # fmt: skip
+def test_a_length_has_one_form(size: int, header: str) -> None:
+    written = bytes.fromhex(header) + bytes(size)
+    assert der.split(written, "thing") == (der.Element(der.SEQUENCE, bytes(size)),)
+    if size <= 0xFFFF:
+        assert der.encode(der.SEQUENCE, bytes(size)) == written
+
+
+def test_an_element_of_16_mib_is_not_read() -> None:
+    assert code_of(lambda: der.split(b"\x30\x84\x01\0\0\0" + bytes(1 << 24), "thing")) == "thing-der"
+
+
+@pytest.mark.parametrize("header", ["30817f", "30820080", "3082007f", "3083000100"])
+def test_a_length_in_a_longer_form_is_malformed(header: str) -> None:
+    raw = bytes.fromhex(header)
+    assert code_of(lambda: der.split(raw + bytes(int.from_bytes(raw[2:], "big")), "thing")) == "thing-der"
+
+
+@pytest.mark.parametrize(
+    ("value", "content"),
+    [
+        (0, "00"), (1, "01"), (0x7F, "7f"), (0x80, "0080"), (0xFF, "00ff"), (0x100, "0100"), (0x7FFF, "7fff"),
+        (0x8000, "008000"), (2**63 - 1, "7fffffffffffffff"),
+    ],
+)  # fmt: skip
+def test_an_integer_has_one_form(value: int, content: str) -> None:
+    raw = bytes.fromhex(content)
+    assert der.encode_unsigned(der.ENUMERATED, value) == bytes([der.ENUMERATED, len(raw)]) + raw
+    assert der.unsigned(der.Element(der.ENUMERATED, raw), der.ENUMERATED, "thing") == value
+
+
 @given(st.binary(max_size=40))
 def test_any_bytes_are_read_or_malformed(data: bytes) -> None:
     code = code_of(lambda: der.split(data, "thing"))
@@ -34,13 +71,14 @@ def test_any_bytes_are_read_or_malformed(data: bytes) -> None:
         assert code == "thing-der"
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80", b"\x00\x01", b"\x01" * 9])
+@pytest.mark.parametrize("content", [b"", b"\x80", b"\x00\x00", b"\x00\x7f", b"\x01" * 9])
 def test_integers_must_be_shortest_and_not_negative(content: bytes) -> None:
     assert code_of(lambda: der.unsigned(der.Element(der.INTEGER, content), der.INTEGER, "thing")) == "thing-der"
 
 
 @pytest.mark.parametrize(
-    "data", [b"\x30", b"\x30\x80", b"\x30\x81\x01x", b"\x30\x83\0\0\0", b"\x30\x82\0\x80", b"\x30\x05ab"]
+    "data",
+    [b"\x30", b"\x30\x80", b"\x30\x81\x01x", b"\x30\x83\0\0\0", b"\x30\x82\0\x80", b"\x30\x82\x80", b"\x30\x05ab"],
 )
 def test_lengths_must_be_definite_shortest_and_true(data: bytes) -> None:
     assert code_of(lambda: der.split(data, "thing")) == "thing-der"
