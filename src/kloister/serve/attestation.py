@@ -47,6 +47,7 @@ from kloister.services.attestation.metrics import Metrics
 from kloister.services.attestation.nonces import Nonces
 from kloister.services.attestation.readiness import Checks
 from kloister.services.attestation.rest import AttestationApp
+from kloister.services.attestation.rights import Grants
 from kloister.services.attestation.service import AttestationService, Parts
 from kloister.services.attestation.settings import InstanceSettings, Settings
 from kloister.services.attestation.tpm import TpmDesk
@@ -308,7 +309,9 @@ def _announce(settings: Settings) -> None:
     if settings.appraisal_dangerous_at is not None:
         LOG.warning("DANGEROUS: evidence is judged as if it were %s", settings.appraisal_dangerous_at.isoformat())
     if settings.auth_oidc_issuer is not None and not settings.auth_oidc_subjects:
-        LOG.warning("everybody with a token of %s for this audience administers", settings.auth_oidc_issuer)
+        LOG.info("nobody is named in auth.oidc_subjects: policies are changed by the role Attestation Contributor")
+    if settings.auth_dangerous_oidc_everybody:
+        LOG.warning("DANGEROUS: everybody with a token of %s for this audience administers", settings.auth_oidc_issuer)
     if settings.auth_dangerous_bearer_tokens:
         LOG.warning("DANGEROUS: fixed bearer tokens administer this service for ever")
 
@@ -366,4 +369,9 @@ def _authenticator(settings: Settings) -> Authenticator:
             raise Unavailable("oidc-status", f"The issuer of tokens answered {answer.status}.", "Try again.")
         return answer.body
 
-    return OidcBearers(settings.auth_oidc_issuer, settings.auth_oidc_audience, fetch, settings.auth_oidc_subjects)
+    grants = Grants(
+        writers=settings.auth_oidc_subjects,
+        readers=settings.auth_oidc_readers,
+        everybody=settings.auth_dangerous_oidc_everybody,
+    )
+    return OidcBearers(settings.auth_oidc_issuer, settings.auth_oidc_audience, fetch, grants)

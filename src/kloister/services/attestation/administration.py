@@ -11,6 +11,7 @@ from kloister.services.attestation.bodies import Bodies
 from kloister.services.attestation.exchange import Answer, Request, no_path
 from kloister.services.attestation.kinds import Kind, kind_of
 from kloister.services.attestation.lanes import Lane, Threads
+from kloister.services.attestation.rights import Right
 from kloister.services.attestation.service import AttestationService
 from kloister.services.attestation.settings import InstanceSettings
 
@@ -48,7 +49,7 @@ class Administration:
         Raises:
             Denied: `bearer-*`. Malformed: `attestation-path`, `attestation-method`; and as `policies`.
         """
-        actor = await self.caller(request)
+        actor = await self.admit(request, Right.READ if request.method == "GET" else Right.WRITE)
         if request.path.startswith("/policies/"):
             return await self._policy(request, instance, actor)
         if request.path == "/certificates":
@@ -58,15 +59,17 @@ class Administration:
             return await self._certificate(request, instance, actor)
         raise no_path()
 
-    async def caller(self, request: Request) -> str:
-        """Who sends it. Raises `Denied`: `bearer-*`."""
+    async def admit(self, request: Request, right: Right) -> str:
+        """The caller's name, if it has this right. Raises `Denied`: `bearer-*`. Unavailable: `oidc-*` and others."""
         token = bearer(request.header(b"authorization"))
-        return await self._bearers.run(self._authenticator.check, token, clock.unix())
+        caller = await self._bearers.run(self._authenticator.check, token, clock.unix())
+        caller.require(right)
+        return caller.name
 
-    async def is_administrator(self, request: Request) -> bool:
-        """Whether the caller administers; a token that says otherwise is no reason to refuse what needs none."""
+    async def is_reader(self, request: Request) -> bool:
+        """Whether the caller may read policies; a token that says otherwise is no reason to refuse what needs none."""
         try:
-            await self.caller(request)
+            await self.admit(request, Right.READ)
         except KloisterError:
             return False
         return True
@@ -74,7 +77,7 @@ class Administration:
     async def audit(self, request: Request) -> Answer:
         """A page of the audit log."""
         request.allow("GET")
-        await self.caller(request)
+        await self.admit(request, Right.READ)
         return Answer.of(await self._threads.run(self._service.audit, _after(request)))
 
     async def _policy(self, request: Request, instance: InstanceSettings, actor: str) -> Answer:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeGuard
 from kloister.errors import Denied, KloisterError, Malformed, Unavailable
 from kloister.formats.tokens import JwkSet, Jws
 from kloister.formats.wire import load_json
+from kloister.services.attestation.rights import Caller, Grants, Right
 
 MAX_TOKEN = 16 * 1024  # characters of a bearer token
 MAX_CONFIGURATION = 64 * 1024  # bytes of openid-configuration
@@ -24,10 +25,10 @@ Fetch = Callable[[str], bytes]  # the body at a URL; raises Unavailable and othe
 
 
 class Authenticator(Protocol):
-    """Tells who sends a token."""
+    """Tells who sends a token, and what they may do."""
 
-    def check(self, token: str, now: int) -> str:
-        """Who it is, for the audit.
+    def check(self, token: str, now: int) -> Caller:
+        """Who it is; perhaps without any right.
 
         Raises:
             Denied: `bearer-refused`. Unavailable: the issuer's keys cannot be had.
@@ -37,7 +38,7 @@ class Authenticator(Protocol):
 class NoBearers:
     """No token is accepted: administration is switched off."""
 
-    def check(self, _token: str, _now: int) -> str:
+    def check(self, _token: str, _now: int) -> Caller:
         """Refuse."""
         raise _refused("This service accepts no tokens: it has no [auth].")
 
@@ -48,12 +49,12 @@ class FixedBearers:
     def __init__(self, tokens: Sequence[str]) -> None:
         self._digests = [hashlib.sha256(token.encode()).digest() for token in tokens]
 
-    def check(self, token: str, _now: int) -> str:
+    def check(self, token: str, _now: int) -> Caller:
         """Compare with all of them, in constant time."""
         digest = hashlib.sha256(token.encode()).digest()
         if not sum(hmac.compare_digest(digest, one) for one in self._digests):
             raise _refused("The bearer token is not one of the accepted ones.")
-        return f"bearer:{digest.hex()[:16]}"
+        return Caller(f"bearer:{digest.hex()[:16]}", Right.WRITE)
 
 
 class OidcBearers:
@@ -63,20 +64,20 @@ class OidcBearers:
         issuer: `iss` of its tokens, and where its metadata stand.
         audience: one of `aud`.
         fetch: gets a document.
-        subjects: who of them (`sub` or `oid`); none named: everybody whom the issuer gives a token for this audience.
+        grants: who of them may do what.
     """
 
-    def __init__(self, issuer: str, audience: str, fetch: Fetch, subjects: Sequence[str] = ()) -> None:
+    def __init__(self, issuer: str, audience: str, fetch: Fetch, grants: Grants) -> None:
         self._issuer = issuer
         self._audience = audience
         self._fetch = fetch
-        self._subjects = tuple(subjects)  # no set: a claim may be anything
+        self._grants = grants
         self._lock = threading.Lock()
         self._keys: JwkSet | None = None
         self._asked = self._got = -_STALE
 
-    def check(self, token: str, now: int) -> str:
-        """Verify signature, issuer, audience and times; the subject."""
+    def check(self, token: str, now: int) -> Caller:
+        """Verify signature, issuer, audience and times."""
         try:
             jws = Jws.parse(token)
             self._check_signature(jws, now)
@@ -86,10 +87,9 @@ class OidcBearers:
         except KloisterError as error:
             raise _refused(f"The bearer token is not genuine: {error.code}.") from None
         self._check_claims(claims, now)
-        if self._subjects and not any(claims.get(name) in self._subjects for name in ("sub", "oid")):
-            raise _refused("The bearer token is of somebody who does not administer this service.")
-        subject = claims.get("sub") or claims.get("oid") or "unnamed"
-        return f"oidc:{str(subject)[:_MAX_ACTOR].encode('utf-8', 'backslashreplace').decode('utf-8')}"
+        subject = str(claims.get("sub") or claims.get("oid") or "unnamed")[:_MAX_ACTOR]
+        name = subject.encode("utf-8", "backslashreplace").decode("utf-8")
+        return Caller(f"oidc:{name}", self._grants.right_of(claims))
 
     def _check_signature(self, jws: Jws, now: int) -> None:
         candidates = self._set(now, renew=False).named(jws.kid) or self._set(now, renew=True).named(jws.kid)

@@ -25,6 +25,11 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "bearer-refused": Reason(
         "The bearer token is not one that administers this service.", "Get one of its issuer, for its audience."
     ),
+    "bearer-right": Reason(
+        "The bearer token is genuine, but its subject was not given the right to do this.",
+        "Name it in auth.oidc_subjects or auth.oidc_readers, or let its issuer give it a role: Attestation Reader, "
+        "Attestation Contributor.",
+    ),
     "oidc-metadata": Reason("The issuer's metadata do not name it, or no keys.", "Check auth.oidc_issuer."),
     "oidc-status": Reason("The issuer of bearer tokens refused to show its keys.", "Check auth.oidc_issuer."),
     # evidence

@@ -18,6 +18,7 @@ _OPERATION = frozenset({
 _STATUSES = {
     "bearer-missing": 401,
     "bearer-refused": 401,
+    "bearer-right": 403,
     "attestation-path": 404,
     "attestation-host": 404,
     "attestation-method": 405,
@@ -26,7 +27,7 @@ _STATUSES = {
     "attest-request-size": 413,
     "rate-exceeded": 429,
 }
-_CODES = {401: "Unauthorized", 404: "NotFound", 405: "MethodNotAllowed", 408: "RequestTimeout"}
+_CODES = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed", 408: "RequestTimeout"}
 _CODES |= {413: "RequestTooLarge", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
 _HEADERS = {401: ("www-authenticate", "Bearer"), 429: ("retry-after", "1"), 503: ("retry-after", "5")}
 

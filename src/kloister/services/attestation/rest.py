@@ -21,6 +21,7 @@ from kloister.services.attestation.lanes import Lane, Threads
 from kloister.services.attestation.limits import RateLimit
 from kloister.services.attestation.logs import AccessLog
 from kloister.services.attestation.metrics import Metrics
+from kloister.services.attestation.rights import Right
 from kloister.services.attestation.service import AttestationService
 from kloister.services.attestation.settings import InstanceSettings, Settings
 from kloister.services.attestation.tpm import TpmDesk
@@ -175,7 +176,7 @@ class AttestationApp:
         request.check_version()
         body = await self._bodies.read(request)
         if kind is Kind.TPM:
-            await self._administration.caller(request)
+            await self._administration.admit(request, Right.READ)
             return Answer.of({"data": await self._threads.run(self._tpm.answer, instance, read_object(body))})
         if kind not in JUDGED:
             raise Malformed("attestation-type", f"Evidence of the type {kind} is not judged here.")
@@ -224,7 +225,7 @@ class AttestationApp:
             return Answer.of(self._service.nonce(instance))
         if name == "appraise":
             request.allow("POST")
-            body, owner = await self._bodies.read(request), await self._administration.is_administrator(request)
+            body, owner = await self._bodies.read(request), await self._administration.is_reader(request)
             return Answer.of(await self._fetches.run(self._ear.answer, instance, body, owner=owner))
         if name == "audit":
             return await self._administration.audit(request)

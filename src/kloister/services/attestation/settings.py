@@ -39,6 +39,8 @@ KEYS: Mapping[str, tuple[str, Any]] = {
     "auth.oidc_audience": ("text", None),
     "auth.oidc_ca": ("path", None),
     "auth.oidc_subjects": ("texts", ()),
+    "auth.oidc_readers": ("texts", ()),
+    "auth.dangerous_oidc_everybody": ("flag", False),
     "auth.dangerous_bearer_tokens": ("texts", ()),
     "collateral.directory": ("path", None),
     "collateral.pcs_url": ("text", None),
@@ -125,9 +127,9 @@ class Settings:
     auth_oidc_issuer: str | None
     auth_oidc_audience: str | None
     auth_oidc_ca: Path | None  # None: the machine's roots
-    auth_oidc_subjects: tuple[
-        str, ...
-    ]  # who of the issuer's administers; none: everybody with a token for the audience
+    auth_oidc_subjects: tuple[str, ...]  # who of the issuer's administers, beside those with a role
+    auth_oidc_readers: tuple[str, ...]  # who reads
+    auth_dangerous_oidc_everybody: bool  # whether everybody with a token for the audience administers
     auth_dangerous_bearer_tokens: tuple[str, ...] = field(repr=False)
     collateral_directory: Path | None
     collateral_pcs_url: str | None

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kloister.errors import KloisterError, Unavailable
+from kloister.errors import Denied, KloisterError, Unavailable
 from kloister.formats.tokens import JwkSet, sign, unsecured
 from kloister.formats.tokens.jwk import Jwk
+from kloister.formats.tokens.policy import policy_token
 from kloister.services.attestation.auth import FixedBearers, NoBearers, OidcBearers, bearer
+from kloister.services.attestation.rights import Caller, Grants, Right
 from kloister.simulator.pcs import PcsAnswer
-from tests.support.attestation import ask, running, settings
+from tests.support.attestation import PERMIT, ask, running, settings
 from tests.support.pcs import serving, status
 
 ISSUER, AUDIENCE, NOW = "https://login.test/tenant", "api://kloister", 1_800_000_000
@@ -44,9 +46,13 @@ def token(key: ec.EllipticCurvePrivateKey = KEY, kid: str = "one", **claims: Any
     return sign({"kid": kid, "typ": "JWT"}, payload, key)
 
 
+def desk_of(issuer: Issuer, **grants: Any) -> OidcBearers:
+    return OidcBearers(ISSUER, AUDIENCE, issuer.fetch, Grants(**grants))
+
+
 def refused(text: str, issuer: Issuer | None = None, now: int = NOW) -> str:
     try:
-        OidcBearers(ISSUER, AUDIENCE, (issuer or Issuer()).fetch).check(text, now)
+        desk_of(issuer or Issuer()).check(text, now)
     except KloisterError as error:
         return error.code
     return ""
@@ -54,9 +60,9 @@ def refused(text: str, issuer: Issuer | None = None, now: int = NOW) -> str:
 
 def test_a_token_of_the_issuer() -> None:
     issuer = Issuer()
-    desk = OidcBearers(ISSUER, AUDIENCE, issuer.fetch)
-    assert desk.check(token(), NOW) == "oidc:someone"
-    assert desk.check(token(aud=["other", AUDIENCE], sub=None, oid="object"), NOW + 1) == "oidc:object"
+    desk = desk_of(issuer)
+    assert desk.check(token(), NOW).name == "oidc:someone"
+    assert desk.check(token(aud=["other", AUDIENCE], sub=None, oid="object"), NOW + 1).name == "oidc:object"
     assert issuer.asked == 2
 
 
@@ -84,25 +90,50 @@ def test_any_other_token_is_refused(text: str) -> None:
 
 def test_a_new_key_is_asked_for_but_not_all_the_time() -> None:
     issuer = Issuer()
-    desk = OidcBearers(ISSUER, AUDIENCE, issuer.fetch)
+    desk = desk_of(issuer)
     desk.check(token(), NOW)
     issuer.keys["two"] = OTHER
     assert refused(token(OTHER, "two"), issuer) == ""
     for _ in range(3):
         with pytest.raises(KloisterError):
             desk.check(token(OTHER, "two"), NOW + 5)
-    assert desk.check(token(OTHER, "two"), NOW + 11) == "oidc:someone"
+    assert desk.check(token(OTHER, "two"), NOW + 11).name == "oidc:someone"
 
 
 def test_only_the_subjects_that_are_named_administer() -> None:
-    desk = OidcBearers(ISSUER, AUDIENCE, Issuer().fetch, ["someone", "object"])
-    assert desk.check(token(), NOW) == "oidc:someone"
-    assert desk.check(token(sub="pairwise", oid="object"), NOW) == "oidc:pairwise"
-    assert desk.check(token(sub="\ud800", oid="object"), NOW) == "oidc:\\ud800"
+    desk = desk_of(Issuer(), writers=("someone", "object"), readers=("reader",))
+    assert desk.check(token(), NOW) == Caller("oidc:someone", Right.WRITE)
+    assert desk.check(token(sub="pairwise", oid="object"), NOW) == Caller("oidc:pairwise", Right.WRITE)
+    assert desk.check(token(sub="\ud800", oid="object"), NOW) == Caller("oidc:\\ud800", Right.WRITE)
+    assert desk.check(token(sub="reader"), NOW).right is Right.READ
     for other in ("somebody else", ["someone"], {"a": 1}, None):
-        with pytest.raises(KloisterError) as caught:
-            desk.check(token(sub=other), NOW)
-        assert caught.value.code == "bearer-refused"
+        assert desk.check(token(sub=other), NOW).right is Right.NONE
+    assert desk_of(Issuer(), everybody=True).check(token(), NOW).right is Right.WRITE
+
+
+@pytest.mark.parametrize(
+    ("roles", "right"),
+    [
+        (["Attestation Contributor"], Right.WRITE),
+        (["Attestation Reader"], Right.READ),
+        ("Attestation.Reader", Right.READ),
+        (["Other", "Attestation.Reader", "attestation-contributor"], Right.WRITE),
+        (["Owner", "Contributor", "AttestationContributors"], Right.NONE),
+        ([["Attestation Contributor"], None, 2, {}], Right.NONE),
+        ({"Attestation Contributor": True}, Right.NONE),
+        (None, Right.NONE),
+    ],
+)
+def test_roles_as_azure_names_them(roles: Any, right: Right) -> None:
+    assert desk_of(Issuer()).check(token(roles=roles), NOW).right is right
+
+
+@pytest.mark.parametrize(("right", "refused"), [(Right.NONE, "may not read"), (Right.READ, "may not write")])
+def test_a_right_that_is_missing_is_said(right: Right, refused: str) -> None:
+    Caller("a", Right.WRITE).require(Right(right + 1))
+    with pytest.raises(Denied, match=refused) as caught:
+        Caller("a", right).require(Right(right + 1))
+    assert caught.value.code == "bearer-right"
 
 
 def test_an_issuer_that_is_away_is_not_asked_by_every_request_and_its_keys_grow_old() -> None:
@@ -112,13 +143,13 @@ def test_an_issuer_that_is_away_is_not_asked_by_every_request_and_its_keys_grow_
         asked.append(url)
         raise Unavailable("source-timeout", "No answer.")
 
-    desk = OidcBearers(ISSUER, AUDIENCE, away)
+    desk = OidcBearers(ISSUER, AUDIENCE, away, Grants())
     for _ in range(5):
         with pytest.raises(Unavailable):
             desk.check(token(), NOW)
     assert len(asked) == 1
     desk._fetch = Issuer().fetch
-    assert desk.check(token(), NOW + 2) == "oidc:someone"
+    assert desk.check(token(), NOW + 2).name == "oidc:someone"
     desk._fetch = away
     day = 86400
     assert codes(desk, NOW + 602 + 1) == ["source-timeout", ""]
@@ -149,13 +180,15 @@ def test_an_issuer_that_is_away_is_no_refusal() -> None:
         raise Unavailable("source-timeout", "No answer.")
 
     with pytest.raises(Unavailable):
-        OidcBearers(ISSUER, AUDIENCE, away).check(token(), NOW)
+        OidcBearers(ISSUER, AUDIENCE, away, Grants()).check(token(), NOW)
 
 
 def test_fixed_tokens_and_none() -> None:
     desk = FixedBearers(["first", "second"])
-    assert desk.check("second", NOW).startswith("bearer:")
-    assert "second" not in desk.check("second", NOW)
+    caller = desk.check("second", NOW)
+    assert caller.name.startswith("bearer:")
+    assert "second" not in caller.name
+    assert caller.right is Right.WRITE
     for one in (desk, NoBearers()):
         with pytest.raises(KloisterError) as caught:
             one.check("third", NOW)
@@ -189,7 +222,7 @@ def test_bearers_of_an_issuer_over_http(tmp_path: Path) -> None:
         auth = {"oidc_issuer": server.url, "oidc_audience": AUDIENCE}
         with running(settings(tmp_path, auth=auth)) as process:
             now = int(time.time())
-            good = token(iss=server.url, nbf=now, exp=now + 60)
+            good = token(iss=server.url, nbf=now, exp=now + 60, roles=["Attestation Reader"])
             server.always(status(500))
             assert ask(process, "GET", "/policies/SgxEnclave", bearer=good).status == 503
             server.fail()
@@ -197,3 +230,10 @@ def test_bearers_of_an_issuer_over_http(tmp_path: Path) -> None:
             assert ask(process, "GET", "/policies/SgxEnclave", bearer=good).status == 200
             bad = token(OTHER, iss=server.url, nbf=now, exp=now + 60)
             assert ask(process, "GET", "/policies/SgxEnclave", bearer=bad).status == 401
+            assert ask(process, "GET", "/v1/audit", bearer=good).status == 200
+            changed = ask(process, "PUT", "/policies/SgxEnclave", policy_token(PERMIT), bearer=good)
+            assert (changed.status, changed.code, changed.reason) == (403, "Forbidden", "bearer-right")
+            nobody = token(iss=server.url, nbf=now, exp=now + 60)
+            assert ask(process, "GET", "/policies/SgxEnclave", bearer=nobody).reason == "bearer-right"
+            writer = token(iss=server.url, nbf=now, exp=now + 60, roles=["Attestation Contributor"])
+            assert ask(process, "PUT", "/policies/SgxEnclave", policy_token(PERMIT), bearer=writer).status == 200
