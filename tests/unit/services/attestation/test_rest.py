@@ -5,6 +5,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -16,6 +17,7 @@ from kloister.formats.wire import b64url, unb64url
 from kloister.serve.attestation import AttestationProcess
 from kloister.services.attestation.nonces import Nonces
 from kloister.services.broker.vault import Vault
+from kloister.trust.policy.maa import lint, parse_policy
 from tests.support.attestation import (
     AAD,
     BEARER,
@@ -187,6 +189,20 @@ def test_a_nonce_of_ours_is_known_again(process: AttestationProcess) -> None:
     nonces = Nonces(Vault(ROOT_KEY, bytes), bytes)
     old = nonces.make(AAD, 1_700_000_000)["nonce"]
     assert attest(old).reason == "attestation-nonce-expired"
+
+
+def test_a_policy_can_demand_a_nonce_of_ours(process: AttestationProcess) -> None:
+    policy = 'version=1.0;authorizationrules{[type=="kloister-nonce"]=>permit();};'
+    assert not lint(parse_policy(policy))
+
+    def attest(data: bytes, **more: Any) -> Answer:
+        body = {"quote": b64url(sgx_quote(data)), "runtimeData": client_data(data, "JSON"), **more}
+        return ask(process, "POST", "/attest/SgxEnclave", {**body, "draftPolicyForAttestation": policy})
+
+    nonce = ask(process, "POST", "/v1/nonce?", bearer=None).json["nonce"]
+    assert attest(json.dumps({"kloister-nonce": nonce}).encode()).status == 200
+    assert attest(b"{}").reason == "maa-not-permitted"
+    assert attest(b"{}", nonce=nonce).reason == "maa-not-permitted", "it is only sent, and bound to nothing"
 
 
 def test_the_audit_log_is_the_administrators(process: AttestationProcess) -> None:

@@ -46,7 +46,9 @@ _COMMON = {
     **dict.fromkeys(("events", "pcrs", "bootEvents"), _TEXT),  # JSON of TPM evidence, version 1.2
 }
 _OURS = {
-    **dict.fromkeys(("root", "advisories", "collateral", "fmspc", "tcb-date", "tcb-level", "tcb-status"), _TEXT),
+    **dict.fromkeys(
+        ("root", "advisories", "collateral", "fmspc", "nonce", "tcb-date", "tcb-level", "tcb-status"), _TEXT
+    ),
     "simulated": _BOOLEAN,
     "tcb-evaluation-number": _INTEGER,
 }
