@@ -27,8 +27,8 @@ _PEM = re.compile(
     rb"[ \t\r\n\0]*-----BEGIN CERTIFICATE-----([ \t\r\n\f\v][A-Za-z0-9+/= \t\r\n\f\v]+)-----END CERTIFICATE-----"
 )
 _BETWEEN = b" \t\r\n\0"  # the chain in a quote is often NUL-terminated (DCAP, certification data 5)
-POINT = 64  # bytes: x and y of a P-256 key
-_P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")  # in front of the point (RFC 5480)
+# In front of the 64 bytes of a P-256 point, which its lengths count (RFC 5480)
+_P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 _VERSION = 0xA0  # tag of the version, which version 1 leaves out
 _COMMON_NAME = bytes.fromhex("0603550403")  # 2.5.4.3
 _TEXTS = (0x0C, 0x13)  # UTF8String, PrintableString
@@ -90,7 +90,7 @@ class Certificate:
             raise Malformed("certificate-syntax", "A certificate has a signature that is not whole bytes.")
         tbs, serial_on = _fields(data)
         issuer, _, subject, spki = serial_on[2:6]
-        if len(spki) != len(_P256) + POINT or not spki.startswith(_P256):
+        if not spki.startswith(_P256):
             raise _unfit_algorithm()
         known, foreign = _extensions(raw)
         basic, usage = known.get(x509.BasicConstraints), known.get(x509.KeyUsage)
@@ -140,14 +140,14 @@ def parse_chain(pem: bytes, what: str, known: Sequence[Certificate] = ()) -> tup
         raise Malformed(f"{what}-size", f"The {what} has {len(pem)} bytes, more than are read.")
     found: list[Certificate] = []
     at = 0
-    while len(found) <= MAX_CHAIN and (block := _PEM.match(pem, at)) is not None:
+    while len(found) < MAX_CHAIN and (block := _PEM.match(pem, at)) is not None:
         data = _unbase64(block[1], what)
         found.append(next((each for each in known if each.der == data), None) or Certificate.parse(data))
         at = block.end()
     if pem[at:].strip(_BETWEEN):
         raise Malformed(f"{what}-pem", f"The {what} is not a list of at most {MAX_CHAIN} PEM certificates.")
-    if not 0 < len(found) <= MAX_CHAIN:
-        raise Malformed(f"{what}-pem", f"The {what} holds {len(found)} certificates; 1 to {MAX_CHAIN} are expected.")
+    if not found:
+        raise Malformed(f"{what}-pem", f"The {what} holds no certificate; 1 to {MAX_CHAIN} are expected.")
     return tuple(found)
 
 
@@ -191,7 +191,7 @@ def _common_name(name: bytes, raw: x509.Certificate) -> str:
         if name[at + 4 : at + 9] == _COMMON_NAME:
             found.append(name[at + 9 : at + 2 + size])
         at += 2 + size
-    if len(found) == 1 and found[0][0] in _TEXTS and len(found[0]) == 2 + found[0][1]:
+    if len(found) == 1 and found[0][0] in _TEXTS:
         return found[0][2:].decode("utf-8")
     return _common_name_of_any(raw.subject)
 
