@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import glob
 import os
 import shutil
 from pathlib import Path
@@ -55,7 +54,7 @@ def partial_name(path: Path) -> Path:
 
 def remove_stale(path: Path) -> None:
     """Remove the files and directories of a `partial_name` whose makers are gone: the kernel dropped their locks."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.partial-*"):
+    for left in _partials(path):
         try:
             lock = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -70,6 +69,16 @@ def remove_stale(path: Path) -> None:
             pass  # its maker is alive
         finally:
             os.close(lock)
+
+
+def _partials(path: Path) -> list[Path]:
+    """What is there of this place's `partial_name`; a glob would compile a pattern of its own for each file."""
+    beginning = f".{path.name}.partial-"
+    try:
+        with os.scandir(path.parent) as entries:
+            return [path.parent / entry.name for entry in entries if entry.name.startswith(beginning)]
+    except FileNotFoundError:
+        return []
 
 
 def _new(path: Path, mode: int) -> tuple[Path, int]:

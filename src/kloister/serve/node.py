@@ -37,7 +37,7 @@ from kloister.kubernetes.node.quotes import (
 from kloister.kubernetes.node.report import Reporter
 from kloister.kubernetes.node.reporting import ACCOUNT, InCluster
 from kloister.services.broker.binding import bind_tcp
-from kloister.tee.simulated.client import PlatformClient
+from kloister.tee.simulated import asking
 
 _LOG = logging.getLogger("kloister.node")
 _PRIVATE, _OPEN = 0o711, 0o755
@@ -193,7 +193,7 @@ def _healthy(root: Path, facts: NodeFacts, watch: Watch) -> bool:
 
 
 class SimulatedPlatform:
-    """Allocations at the simulated platform's control socket, without holding up the agent.
+    """Allocations at the simulated platform's control socket.
 
     Args:
         control: its control socket.
@@ -201,22 +201,22 @@ class SimulatedPlatform:
     """
 
     def __init__(self, control: Path, directory: Path) -> None:
-        self._client = PlatformClient(control)
+        self._control = control
         self._within = f"{directory}/"
 
     async def allocate(self, name: str, size: int, directory: Path) -> None:
         """See the port."""
-        await asyncio.to_thread(self._client.allocate, name, size, directory)
+        await asking.allocate(self._control, name, size, directory)
 
     async def release(self, name: str) -> None:
         """See the port."""
         try:
-            await asyncio.to_thread(self._client.release, name)
+            await asking.release(self._control, name)
         except Denied as error:
             if error.code != "allocation-unknown":
                 raise
 
     async def allocations(self) -> Mapping[str, int]:
         """See the port."""
-        known = await asyncio.to_thread(self._client.allocations)
+        known = await asking.allocations(self._control)
         return {one.id: one.used for one in known if one.directory.startswith(self._within)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -113,7 +113,7 @@ class PlatformClient:
             Unavailable: `allocation-unreadable`, `allocation-limit`.
             Denied: `allocation-exists`: ask for `allocations` and release what is not wanted any more.
         """
-        with _listening(directory) as listener:
+        with listening(directory) as listener:
             self._ask(Allocate(name, epc, str(directory)), "allocated", [listener.fileno()])
 
     def release(self, name: str) -> None:
@@ -122,10 +122,7 @@ class PlatformClient:
 
     def allocations(self) -> list[AllocationStatus]:
         """All allocations that the platform serves, with the enclaves that are attached to them."""
-        items = self._ask(platform.Plain("allocations"), "allocations")["allocations"]
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise Malformed("platform-allocations", "The platform's answer is not a list of allocations.")
-        return [AllocationStatus.parse(item) for item in items]
+        return parse_allocations(self._ask(platform.Plain("allocations"), "allocations"))
 
     def _ask(self, request: platform.Request, name: str, passed: Sequence[int] = ()) -> dict[str, Any]:
         message = self._send(request, passed)
@@ -143,6 +140,14 @@ class PlatformClient:
         close_all(unwanted)
         raise_refusal(message, _WHAT)
         return message
+
+
+def parse_allocations(answer: Mapping[str, Any]) -> list[AllocationStatus]:
+    """The list in an answer to `allocations`. Raises `Malformed` (`platform-allocations`, `allocation-*`)."""
+    items = answer.get("allocations")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise Malformed("platform-allocations", "The platform's answer is not a list of allocations.")
+    return [AllocationStatus.parse(item) for item in items]
 
 
 def connect(path: Path, *, wait: bool = True) -> socket.socket:
@@ -218,7 +223,7 @@ class Launch:
 
 
 @contextlib.contextmanager
-def _listening(directory: Path) -> Iterator[socket.socket]:
+def listening(directory: Path) -> Iterator[socket.socket]:
     """A listening socket in an allocation's folder, for any user; it gets its name when it is served."""
     folder = _directory(directory, "allocation")
     here, fresh = f"/proc/self/fd/{folder}", f".{SOCKET}"  # sun_path is short (unix(7))

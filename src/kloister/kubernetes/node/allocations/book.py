@@ -79,9 +79,11 @@ class Allocations:
         allocation = Allocation(entropy.identifier(), tuple(blocks), size, self._now())
         async with self._turn:
             wanted = set(allocation.blocks)
-            for old in [one for one in self.held if wanted.intersection(one.blocks)]:
-                await self._release(old, "its blocks were given to another container")
-            await self._make(allocation)
+            ended = [one for one in self.held if not wanted.isdisjoint(one.blocks)]
+            releases = [self._release(one, "its blocks were given to another container") for one in ended]
+            done = await asyncio.gather(*releases, self._make(allocation), return_exceptions=True)  # all to their end
+            for failure in filter(None, done):
+                raise failure
         _LOG.info("allocated", extra={"allocation": allocation.id, "bytes": size})
         return allocation
 

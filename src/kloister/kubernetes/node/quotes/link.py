@@ -9,6 +9,7 @@ from typing import Any
 from kloister.errors import KloisterError, Unavailable
 from kloister.formats.protocol.frames import CONTROL_LIMIT, Decoder, encode
 from kloister.formats.protocol.tee import raise_refusal
+from kloister.tee.simulated import asking
 from kloister.tee.simulated.client import connect
 
 _WHAT = "platform"
@@ -32,12 +33,8 @@ class PlatformLink:
         self._opening = asyncio.Lock()
 
     async def ask(self, message: Mapping[str, Any]) -> Message:
-        """The answer to one question. Raises as `ask_quote`."""
-        pipe = await self._open()
-        try:
-            return _answer(await pipe.ask(message))
-        finally:
-            pipe.close()
+        """The answer to one question. Raises as `asking.ask`."""
+        return await asking.ask(self._control, message)
 
     async def ask_quote(self, message: Mapping[str, Any]) -> Message:
         """The answer to a `quoteReport`.
