@@ -140,8 +140,8 @@ def test_a_module_of_constants_is_tried_with_all_tests(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_put_in_place_is_imported(tmp_path: Path) -> None:
-    source = "def made(a):\n    def inner(b):\n        return b or a\n    return inner\n\nCHECK = made(1)\n"
-    ended = survivors_of(tmp_path, source, "def test_it():\n    assert example.CHECK(5) == 5\n")
+    source = "def made(a):\n    def inner(b):\n        return b or a\n    return inner\n"
+    ended = survivors_of(tmp_path, source, "check = example.made(1)\n\ndef test_it():\n    assert check(5) == 5\n")
     assert (ended.returncode, ended.stderr) == (1, "")
     assert "src/example.py:3: b or a  ->  b\n" in ended.stdout  # a living function cannot lose what it closes over
     assert "src/example.py:3: b or a  ->  a\n" not in ended.stdout
