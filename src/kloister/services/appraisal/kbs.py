@@ -21,7 +21,9 @@ from kloister.trust.verifier.vtpm import VtpmEvidence
 
 MAX_SIZE = 1024 * 1024  # bytes of KBS evidence; a TDX event log, which is left alone, has some 100 KiB
 _KIND = Kind.KBS_EVIDENCE
-_VTPM_VERSION = 2  # of Azure's evidence; the one before had arrays of numbers
+# Of Azure's evidence, both of one shape: a guest's agent writes 1 for TDX, and for SNP until it also put the nonce into
+# the runtime data. The one before had no number, but arrays of numbers.
+_VTPM_VERSIONS = (1, 2)
 _VEKS = {each.name for each in (SigningKey.VCEK, SigningKey.VLEK)}
 _ISSUERS = ("ASK", "ASVK", "ARK")
 _MAX_CERTIFICATES = 16  # of a report's table; a host puts four in
@@ -117,10 +119,10 @@ def _pem(data: bytes) -> bytes:
 
 
 def _azure(evidence: dict[str, Any], binding: Binding | None) -> Evidence:
-    if evidence.get("version") != _VTPM_VERSION:
+    if evidence.get("version") not in _VTPM_VERSIONS:
         raise Malformed(
             "evidence-not-supported",
-            "This evidence of a VM on Azure is of another version than 2.",
+            "This evidence of a VM on Azure is of another version than 1 and 2.",
             "Update the guest's attestation agent.",
         )
     blob, vtpm = _base64(evidence.get("hcl_report"), "hcl_report"), _tpm(evidence.get("tpm_quote"))

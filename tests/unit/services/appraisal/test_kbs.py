@@ -168,6 +168,15 @@ def test_a_vm_on_azure_with_its_tpm() -> None:
     assert sorted(name for name in claims if name.startswith("pcr")) == ["pcr0", "pcr8"]
 
 
+def test_both_numbered_versions_of_azures_evidence_are_read() -> None:
+    for version in (1, 2):
+        data, forge = azure(version=version)
+        assert reason(data, forge, forge.endorsement()) == "accepted"
+    for other in (0, 3, "2", None):
+        data, forge = azure(version=other)
+        assert reason(data, forge, forge.endorsement()) == "evidence-not-supported"
+
+
 FOREIGN = {
     "vtpm-signature": azure(tpm_json(tpm(), rsa_key(2, 3))),
     "vtpm-registers": azure(tpm_json(tpm(pcr_digest=bytes(32)))),
@@ -177,7 +186,7 @@ FOREIGN = {
     "kbs-evidence": azure(quote={"signature": ""}),
     "kbs-tpm-quote-hex": azure(quote={"signature": "x", "message": "", "pcrs": []}),
     "tpm-quote-truncated": azure(quote={"signature": "", "message": "ff", "pcrs": []}),
-    "evidence-not-supported": azure(version=1),
+    "evidence-not-supported": azure(version=3),
     "hcl-truncated": azure(hcl_report="SENMQQ"),
 }
 
