@@ -11,7 +11,7 @@ from kloister.trust.root import INTEL_ROOT, Root
 from kloister.trust.verifier.cache import VerifierCache
 from kloister.trust.verifier.collateral import Collateral
 from kloister.trust.verifier.quote import verify_quote
-from kloister.trust.verifier.sgx import verify_sgx
+from kloister.trust.verifier.sgx import SgxPrecedent, prove_sgx, verify_sgx
 from kloister.trust.verifier.tdx import verify_tdx
 
 if TYPE_CHECKING:  # what is AMD's is loaded when it is asked for: it doubles the time of an import
@@ -25,8 +25,10 @@ __all__ = [
     "AmdRoot",
     "Collateral",
     "Root",
+    "SgxPrecedent",
     "SnpEndorsement",
     "VerifierCache",
+    "prove_sgx",
     "verify_hcl",
     "verify_quote",
     "verify_sgx",

@@ -22,9 +22,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from kloister.errors import Malformed, Misused, Unverified
 from kloister.formats.dcap import Authentication, CertificationType, PckExtension, QeLevel, Quote, TcbInfo, TcbStatus
@@ -112,8 +114,28 @@ class Tee:
 Judge = Callable[[Genuine], tuple[TcbResult, TcbBasis]]
 
 
-def verify_steps(request: Request, tee: Tee, judge: Judge, looked_at: bytes = b"") -> tuple[Judgement, Root]:
-    """Steps 2 to 12, and the root that vouches.
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What steps 2 to 12 have found."""
+
+    judgement: Judgement
+    platform: ProvenPlatform
+    collateral: ProvenCollateral
+    key: ec.EllipticCurvePublicKey = field(repr=False)  # the attestation key, which signed the quote
+
+    @property
+    def start(self) -> datetime:
+        """From here to `end`, both included, no date of chains, lists and documents is against it."""
+        return max(self.platform.start, self.collateral.start)
+
+    @property
+    def end(self) -> datetime:
+        """See `start`."""
+        return min(self.platform.end, self.collateral.end)
+
+
+def verify_steps(request: Request, tee: Tee, judge: Judge, looked_at: bytes = b"") -> Proof:
+    """Steps 2 to 12.
 
     Args:
         request: with the quote.
@@ -142,7 +164,7 @@ def verify_steps(request: Request, tee: Tee, judge: Judge, looked_at: bytes = b"
     if genuine is not None:
         known = _judged(genuine, tee, judge, platform)
         cache.judgements.put(judged_by, known)
-    return cast("Judgement", known), platform.root
+    return Proof(cast("Judgement", known), platform, proven, qe.key)
 
 
 def _identified(platform: ProvenPlatform, collateral: ProvenCollateral, qe: ProvenQe, tee: Tee) -> Genuine:

@@ -45,13 +45,14 @@ def judge_tdx(request: Request) -> VerifiedTdx:
     """Steps 2 to 12 for a quote whose body is a TD report."""
     report = TdReport.parse(request.quote.body)
     looked_at = report.tee_tcb_svn + report.mrsignerseam + report.seam_attributes + (report.tee_tcb_svn2 or b"")
-    judgement, root = verify_steps(request, _TEE, partial(_judge, report), looked_at)
+    proof = verify_steps(request, _TEE, partial(_judge, report), looked_at)
+    judgement = proof.judgement
     return VerifiedTdx(
         seal=_SEAL,
         tcb=judgement.tcb,
         fmspc=judgement.fmspc,
         report=report,
-        root=root,
+        root=proof.platform.root,
         collateral_expires=judgement.expires,
         basis=judgement.basis,
     )
