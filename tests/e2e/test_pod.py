@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,16 @@ import pytest
 
 from kloister import clock, entropy
 from kloister.client.admin import AdminClient
+from kloister.formats.dcap.quote import Quote
 from kloister.formats.enclave.launch import Broker
 from kloister.formats.enclave.runtime import POD_ARGV
+from kloister.formats.sgx import Report, ReportBody
 from kloister.images.convert import Conversion, ConvertOptions, convert, load_signing_key, make_signing_key
 from kloister.images.importer import ImportOptions, import_image
 from kloister.images.runtime_layer import runtime_layer
 from kloister.images.samples.root import EPOCH, Root
 from kloister.images.sources import open_source
+from kloister.runtime.linux import landlock
 from kloister.serve.demo.world import World
 from kloister.tee.simulated.client import PlatformClient
 from tests.support import pods
@@ -33,6 +39,7 @@ pytestmark = [
 BUSYBOX = Path(shutil.which("busybox") or "/bin/busybox")
 APP = 101
 SECRET = "a word that nobody else knows"
+USUAL = [memory("/run", APP), memory("/tmp", APP)]  # noqa: S108 (in the container)
 POLICY = """\
 apiVersion: kloister.dev/v1
 kind: Policy
@@ -55,6 +62,38 @@ request = b'{"op":"quote","reportData":"' + b"A" * 86 + b'"}'
 sock.sendall(len(request).to_bytes(4, "big") + request)
 print(sock.recv(64)[4:12].decode())
 """
+# What Gramine's documentation shows (attestation.rst), then the same by a shell, in another process for each step.
+_GRAMINE = """\
+import os
+def read(name):
+    with open("/dev/attestation/" + name, "rb") as file:
+        return file.read()
+with open("/dev/attestation/user_report_data", "wb") as file:
+    file.write(bytes(range(64)))
+with open("/dev/attestation/target_info", "wb") as file:
+    file.write(read("my_target_info"))
+print(*(read(name).hex() for name in ("attestation_type", "quote", "report")))
+print(*(read("keys/_sgx_" + name).hex() for name in ("mrenclave", "mrenclave", "mrsigner")))
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    with open(f"/proc/{pid}/comm") as file:
+        if file.read() == "attestation\\n":
+            try:
+                os.kill(int(pid), 0)
+            except PermissionError:
+                print("kept")
+            else:
+                print("within reach")
+for data in (b"short", bytes(65)):
+    with open("/dev/attestation/user_report_data", "wb") as file:
+        file.write(data)
+    print("quote", read("quote").hex())
+"""
+_SHELL = """\
+printf %064d 7 > /dev/attestation/user_report_data
+/bin/busybox base64 /dev/attestation/quote | /bin/busybox tr -d '\\n'
+echo
+printf 0123456789abcdef > /dev/attestation/keys/mine && cat /dev/attestation/keys/mine
+"""
 SCRIPT = f"""\
 echo "pid $$ user $(id -u):$(id -g)"
 echo "word $WORD, file $(cat /run/word)"
@@ -65,6 +104,10 @@ mount -t tmpfs none /data 2>/dev/null || echo "no mounts"
 grep -E "^(NoNewPrivs|Seccomp|CapEff):" /proc/self/status
 {" ".join(POD_ARGV[:-1])} /data/ask.py
 [ -z "$SLEEP" ] || sleep 60
+if [ -d /dev/attestation ]; then
+{" ".join(POD_ARGV[:-1])} /data/gramine.py
+{_SHELL}
+fi
 """
 
 
@@ -91,7 +134,7 @@ class Stand:
         folder = here / "allocation"
         folder.mkdir()
         self.platform.allocate(name, epc, folder)
-        settings = {"allocation": folder, "mounts": [memory("/run", APP), memory("/tmp", APP)], **settings}  # noqa: S108 (in the container)
+        settings = {"allocation": folder, "mounts": USUAL, **settings}
         environment = {"KLOISTER_BROKER": self.world.address, "LEAKED": "by the pod", **settings.pop("environment", {})}
         return Pod(here / "bundle", here / "root", environment=environment, **settings)
 
@@ -112,6 +155,7 @@ class Stand:
         for name in ("sh", "cat", "id", "grep", "mount", "sleep"):
             root.link(f"bin/{name}", "busybox")
         root.write("data/ask.py", _ASK.encode())
+        root.write("data/gramine.py", _GRAMINE.encode())
         options = ImportOptions(entrypoint=("/bin/sh", "-c", SCRIPT), user="app", owner=(0, 0), epoch=EPOCH)
         import_image(self.base / "source", f"oci:{self.base}/plain:box", options)
 
@@ -147,6 +191,60 @@ def test_secrets_arrive_in_an_unprivileged_container(stand: Stand) -> None:
     assert set(said[6:9]) == {"CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"}
     assert said[9] == '{"quote"', "the application itself gets quotes"
     assert not holding(stand.base, SECRET), "on no disk"
+
+
+def test_a_program_written_for_gramine_finds_its_files(stand: Stand) -> None:
+    ran = stand.pod(mounts=[*USUAL, memory("/dev/attestation", APP)]).run()
+    assert ran.status == 0, ran.log
+    said = ran.output.splitlines()[10:]
+    kind, *evidence = (bytes.fromhex(word) for word in said[0].split())
+    assert kind == b"dcap"
+    quoted, reported = ReportBody.parse(Quote.parse(evidence[0]).body), Report.parse(evidence[1]).body
+    assert quoted.mrenclave == reported.mrenclave == stand.conversion.mrenclave
+    assert quoted.report_data == reported.report_data == bytes(range(64))
+    first, again, signer = said[1].split()
+    assert len(first) == 32
+    assert first == again != signer
+    assert said.pop(2) == ("kept" if landlock.abi() >= 6 else "within reach")
+    assert report_data(bytes.fromhex(said[2].removeprefix("quote "))) == b"short".ljust(64, b"\0")
+    assert said[3] == "quote ", "more than 64 bytes are refused"
+    assert "attestation-data" in ran.log
+    assert report_data(b64decode(said[4])) == b"7".rjust(64, b"0"), "written by one process, read by another"
+    assert said[5] == "0123456789abcdef"
+
+
+def report_data(quote: bytes) -> bytes:
+    """What a quote was made over."""
+    return ReportBody.parse(Quote.parse(quote).body).report_data
+
+
+def test_what_was_in_dev_attestation_before_is_gone(stand: Stand, tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/_sgx_mrenclave").write_bytes(bytes(16))
+    ran = stand.pod(mounts=[*USUAL, mount("/dev/attestation", str(tmp_path))]).run()
+    assert (ran.refusal, ran.output) == ("pod-mount", ""), "the node's disk"
+    with mounted(tmp_path) as volume:
+        (volume / "keys").mkdir()
+        (volume / "keys/_sgx_mrenclave").write_bytes(bytes(16))
+        ran = stand.pod(mounts=[*USUAL, mount("/dev/attestation", str(volume))]).run()
+        assert (ran.refusal, ran.output) == ("pod-attestation", ""), "somebody else's files"
+        for path in (volume / "keys/_sgx_mrenclave", volume / "keys"):
+            os.chown(path, APP, APP)
+        ran = stand.pod(mounts=[*USUAL, mount("/dev/attestation", str(volume))]).run()
+        assert ran.status == 0
+        assert bytes(16).hex() not in ran.output.splitlines()[11].split()
+
+
+@contextmanager
+def mounted(base: Path) -> Iterator[Path]:
+    """A volume in memory that everybody may write to, as kubelet makes it."""
+    volume = base / "volume"
+    volume.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0777,size=8m", "tmpfs", volume], check=True)
+    try:
+        yield volume
+    finally:
+        subprocess.run(["umount", volume], check=True)
 
 
 def holding(base: Path, text: str) -> list[Path]:

@@ -62,6 +62,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "memory-full": Reason("The files need more than the measured private memory.", "Convert with a larger --memory."),
     "fill-failed": Reason("The sandbox's root could not be filled.", "Free some memory, and try again."),
     "attestation-files": Reason("The files of /dev/attestation cannot be written.", "Free some memory."),
+    "attestation-data": Reason(
+        "What the application wrote to user_report_data or target_info is not what a report holds.",
+        "Write at most 64 bytes to user_report_data, at most 512 to target_info.",
+    ),
     # starting the application
     "program-not-found": Reason("The program to run is not in the image.", "Correct the image's entry point."),
     "program-not-executable": Reason("The program to run cannot be executed.", "Correct the image's entry point."),
@@ -84,13 +88,17 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "pod-environment": Reason(
         "The pod sets a variable that runs code in the image's entry point.", "Take it out of the pod's env."
     ),
+    "pod-attestation": Reason(
+        "Somebody else has put something into the container's /dev/attestation.",
+        "Mount an emptyDir of medium Memory there for this container alone, as the webhook does.",
+    ),
     "pod-private": Reason(
         "An ordinary container cannot decrypt layers into its root.",
         "Use `kloister run`, or convert without --encrypt and release the files by the policy.",
     ),
     "pod-secret-place": Reason(
         "A released file has no place in memory.",
-        "Mount an emptyDir of medium Memory at the file's directory or at /run/kloister-memory.",
+        "Mount an emptyDir of medium Memory at the file's directory or at /.kloister/memory.",
     ),
     "file-unreadable": Reason(
         "A file can be used but not read, so nobody can say whether it was changed.",

@@ -106,7 +106,12 @@ def settings_of(reports: Iterable[dict[str, object]], broker: str) -> Settings:
     blocks = [node.block for node in nodes if node.epc and node.block]
     if len(set(blocks)) > 1:
         LOG.warning("EPC blocks of different sizes: %s; give all agents the same --block", sorted(set(blocks)))
-    return Settings(max(blocks, default=_DEFAULT_BLOCK), broker, max((node.epc for node in nodes), default=0))
+    return Settings(
+        max(blocks, default=_DEFAULT_BLOCK),
+        broker,
+        max((node.epc for node in nodes), default=0),
+        any(node.simulated for node in nodes),
+    )
 
 
 def run(options: Options) -> None:

@@ -42,5 +42,5 @@ def test_the_largest_block_and_node_count() -> None:
         return ConfidentialNode("n", block, (section,), frozenset(), simulated=True, seen=clock.now()).build()
 
     found = settings_of([node(1 << 30, 1 << 20), node(64 << 30, 8 << 20), {"metadata": {}}], "b:1")
-    assert (found.block, found.largest, found.broker) == (8 << 20, 64 << 30, "b:1")
-    assert settings_of([], "").block == 8 << 20
+    assert (found.block, found.largest, found.broker, found.simulated) == (8 << 20, 64 << 30, "b:1", True)
+    assert (settings_of([], "").block, settings_of([], "").simulated) == (8 << 20, False)

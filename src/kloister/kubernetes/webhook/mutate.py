@@ -16,9 +16,10 @@ from kloister.kubernetes.webhook.epc import Request, requested, resources
 
 PROVISION_ANNOTATION = "sgx.intel.com/quote-provider"  # names the container that makes quotes in process (Intel's name)
 TARGET_ANNOTATION = "kloister.dev/target"  # `gramine` keeps the pod off nodes without FSGSBASE
-MEMORY_ANNOTATION = "kloister.dev/private-memory"  # size of the memory for encrypted layers, for instance 256Mi
-MEMORY_PATH = "/run/kloister-memory"
-_MEMORY_VOLUME = "kloister-private-memory"
+MEMORY_ANNOTATION = "kloister.dev/private-memory"  # size of the memory for private files, for instance 256Mi
+MEMORY_PATH = "/.kloister/memory"
+ATTESTATION_PATH = "/dev/attestation"
+_ATTESTATION_SIZE = "1Mi"  # of files of some KiB, and of what a program may leave there
 _FSGSBASE = {"key": "kloister.dev/fsgsbase", "operator": "In", "values": ["true"]}
 Json = dict[str, Any]
 Patch = list[Json]
@@ -32,11 +33,13 @@ class Settings:
         block: bytes of one EPC block, the largest of the cluster's nodes.
         broker: HOST:PORT that pods find the broker at; empty where it is not told (it is a hint: the CA is measured).
         largest: bytes of the largest node's EPC, for the warning; 0 where not known.
+        simulated: a node is simulated: converted images run there as ordinary processes, which need /dev/attestation.
     """
 
     block: int
     broker: str = ""
     largest: int = 0
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,9 @@ def mutate(pod: Mapping[str, Any], settings: Settings) -> Mutation:
     # 3. where the pod may land
     patches += _toleration(spec)
     patches += _kernel(pod, spec)
-    # 4. memory for encrypted layers
-    patches += _memory(pod, spec, [(path, container) for path, container, _ in asking])
+    # 4. memory of each container's own, which its entry point fills
+    containers = [(path, container) for path, container, _ in asking]
+    patches += _memory(spec, containers, _places(pod, settings))
     return Mutation(tuple(patches), tuple(_warnings([request for _, _, request in asking], settings)))
 
 
@@ -124,17 +128,31 @@ def _with_kernel(term: Mapping[str, Any]) -> Json:
     return {**term, "matchExpressions": expressions if _FSGSBASE in expressions else [*expressions, _FSGSBASE]}
 
 
-def _memory(pod: Mapping[str, Any], spec: Mapping[str, Any], asking: list[tuple[str, Mapping[str, Any]]]) -> Patch:
+def _places(pod: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
+    """Where each container gets memory -> its size."""
     size = _annotations(pod).get(MEMORY_ANNOTATION)
-    volumes = spec.get("volumes") or []
-    if size is None or any(isinstance(v, dict) and v.get("name") == _MEMORY_VOLUME for v in volumes):
-        return []
-    volume = {"name": _MEMORY_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": size}}
-    patches = _append("/spec/volumes", bool(volumes), [volume])
-    mount = {"name": _MEMORY_VOLUME, "mountPath": MEMORY_PATH}
-    for path, container in asking:
-        patches += _append(f"{path}/volumeMounts", bool(container.get("volumeMounts")), [mount])
-    return patches
+    places = {ATTESTATION_PATH: _ATTESTATION_SIZE} if settings.simulated else {}
+    return places if size is None else {**places, MEMORY_PATH: size}
+
+
+def _memory(
+    spec: Mapping[str, Any], containers: list[tuple[str, Mapping[str, Any]]], places: Mapping[str, Any]
+) -> Patch:
+    """A volume for each container and place, where nothing is mounted yet: no two containers share one."""
+    volumes: Patch = []
+    patches: Patch = []
+    for path, container in containers:
+        mounted = container.get("volumeMounts") or []
+        if not isinstance(mounted, list) or not all(isinstance(item, dict) for item in mounted):
+            raise _shape("volumeMounts")
+        mounts: Patch = []
+        for place, size in places.items():
+            if all(item.get("mountPath") != place for item in mounted):
+                name = "-".join(["kloister", place.rpartition("/")[2], *path.lower().split("/")[2:]])
+                volumes.append({"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
+                mounts.append({"name": name, "mountPath": place})
+        patches += _append(f"{path}/volumeMounts", bool(mounted), mounts)
+    return _append("/spec/volumes", bool(spec.get("volumes")), volumes) + patches
 
 
 def _warnings(requests: list[Request], settings: Settings) -> Iterator[str]:

@@ -9,6 +9,7 @@ import os
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # arch/x86/entry/syscalls/syscall_64.tbl
+CLONE = 56
 PIVOT_ROOT = 155
 SECCOMP = 317
 OPEN_TREE = 428

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from kloister.runtime.linux.calls import libc
+from kloister.runtime.linux.calls import CLONE, libc, syscall
 
 # include/uapi/linux/prctl.h
 _SET_PDEATHSIG = 1
@@ -44,6 +44,17 @@ def die_with_parent() -> None:
     The caller must check afterwards that its parent is still there: it may have died before.
     """
     _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def fork_unseen() -> int:
+    """Fork a child that no `wait` of this process sees, nor of a program that it executes later (wait(2), `__WCLONE`).
+
+    A program that waits for all children would otherwise wait for this one as well. The process must have one thread.
+
+    Returns:
+        The child's pid; 0 in the child.
+    """
+    return syscall(CLONE, 0, 0, 0, 0, 0)  # like fork(2), but for the signal at its end, which is none
 
 
 def hide_memory() -> None:

@@ -2,7 +2,8 @@
 
 1. Refuse what the pod must not choose: arguments, code for the loader, another user.
 2. Check the container's root against the measured tree, and the pod's mounts against the launch document.
-3. Attach the enclave on the allocation's socket; get the secrets as everywhere (runtime/launcher).
+3. Attach the enclave on the allocation's socket; fill /dev/attestation; get the secrets as everywhere
+   (runtime/launcher).
 4. Place the released files in memory; join image's, host's and released environment.
 5. Give up all rights that the application shall not have, and execute it in this process.
 
@@ -26,7 +27,7 @@ from kloister.runtime.launcher import documents, inject
 from kloister.runtime.launcher.channel import Channel
 from kloister.runtime.launcher.main import get_secrets, hand_over, supervise
 from kloister.runtime.linux import process
-from kloister.runtime.pod import mounts
+from kloister.runtime.pod import attestation, mounts
 from kloister.runtime.pod.checking import require_tree
 from kloister.runtime.pod.measured import Measured
 from kloister.runtime.pod.memory import Memory
@@ -34,7 +35,7 @@ from kloister.runtime.pod.report import Report
 from kloister.tee.device import Device
 
 SOCKET_PATH = f"{mounts.ALLOCATION}/{SOCKET}"
-SOCKET_VARIABLE = "KLOISTER_SOCKET"  # where the application finds its enclave: /dev/attestation cannot be made here
+SOCKET_VARIABLE = "KLOISTER_SOCKET"  # where the application finds its enclave
 _CODE = ("LD_PRELOAD", "LD_AUDIT", "GLIBC_TUNABLES")  # what the loader would run or obey before our first line
 _ROOT = Path("/")
 
@@ -63,6 +64,8 @@ def start(channel: Channel) -> NoReturn:
     mounts.require_known(seen, launch)  # step 2
     require_tree(measured.tree, seen)
     device, _ = Device.attach(SOCKET_PATH, measured.attach)  # step 3
+    if any(mount.point == mounts.ATTESTATION for mount in seen):
+        attestation.start(Path(mounts.ATTESTATION), SOCKET_PATH, channel)  # before this process knows a secret
     with device:
         bundle = get_secrets(launch, _host(os.environ), device, channel)
     slots = documents.chosen(offered(os.environ, launch, bundle.slots), bundle.slots)  # step 1, after the release

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from kloister import clock, entropy
 from kloister.errors import Unavailable
@@ -77,5 +78,17 @@ def _no_place(path: bytes, why: str) -> Unavailable:
     return Unavailable(
         "pod-secret-place",
         f"The policy's file {shown} has no place in this pod. {why}",
-        f"Mount an emptyDir of medium Memory at {os.path.dirname(shown)}, or name a path below {MEMORY} in the policy.",  # noqa: PTH120
+        f"Mount an emptyDir of medium Memory at {os.path.dirname(shown)}, or name a path in such a place.",  # noqa: PTH120
     )
+
+
+def clear(directory: str | Path) -> None:
+    """Remove everything in a directory; links are not followed. Raises `OSError` where something cannot be removed."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                Path(entry).chmod(0o700)
+                clear(entry.path)
+                Path(entry).rmdir()
+            else:
+                Path(entry).unlink()

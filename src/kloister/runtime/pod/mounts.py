@@ -12,7 +12,8 @@ from kloister.errors import Denied, Malformed
 from kloister.formats.enclave.launch import LaunchDocument
 
 ALLOCATION = "/run/kloister"  # the folder of this container's allocation, mounted by Allocate
-MEMORY = "/run/kloister-memory"  # an emptyDir of medium Memory, for secrets
+MEMORY = "/.kloister/memory"  # an emptyDir of medium Memory, for private files and for released ones
+ATTESTATION = "/dev/attestation"  # an emptyDir of medium Memory that the webhook mounts, for pod/attestation.py
 _RUNTIMES = ("/proc", "/sys", "/dev")  # made by the container runtime
 # Below /run or, in images where that is no link to it, /var/run: the quote helper's socket and the service account.
 _KUBERNETES = ("/aesmd", "/secrets/kubernetes.io/serviceaccount")
@@ -67,7 +68,9 @@ def require_known(mounts: Iterable[Mount], launch: LaunchDocument) -> None:
     known += [run + name for run in runs for name in _KUBERNETES]
     for mount in mounts:
         fits = mount.point == "/" or is_below(mount.point, known)
-        if not fits and not (mount.memory and is_below(mount.point, launch.writable)):
+        if is_below(mount.point, (ATTESTATION,)):  # the host must not choose what an application takes for its keys
+            fits = mount == Mount(ATTESTATION, memory=True)
+        if not fits and not (mount.memory and is_below(mount.point, (*launch.writable, MEMORY))):
             raise Denied(
                 "pod-mount",
                 f"The pod mounts {mount.point!a}, where the image was measured without a mount.",

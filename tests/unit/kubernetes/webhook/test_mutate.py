@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support.apiserver.server import apply
 Json = dict[str, Any]
 MIB = 1024 * 1024
 SETTINGS = Settings(block=8 * MIB, broker="broker.kloister-system:7443", largest=64 * 1024 * MIB)
+SIMULATED = replace(SETTINGS, simulated=True)
 
 
 def pod(limits: Json | None, **more: Any) -> Json:
@@ -22,9 +24,9 @@ def pod(limits: Json | None, **more: Any) -> Json:
     return {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "app", "image": "i", **resources}], **more}}
 
 
-def mutated(document: Json) -> Json:
+def mutated(document: Json, settings: Settings = SETTINGS) -> Json:
     changed = copy.deepcopy(document)
-    for operation in mutate(document, SETTINGS).patches:
+    for operation in mutate(document, settings).patches:
         apply(changed, operation)
     return changed
 
@@ -95,14 +97,36 @@ def test_gramine_pods_are_kept_off_kernels_without_fsgsbase_in_every_term() -> N
     assert affinity["podAntiAffinity"] == {}
 
 
-def test_memory_for_encrypted_layers_is_a_volume_in_memory() -> None:
+def test_memory_for_private_files_is_a_volume_of_each_container() -> None:
     document = pod({"sgx.intel.com/epc": "8Mi"})
+    containers = document["spec"]["containers"]
+    containers += [{**containers[0], "name": "two"}, {"name": "plain", "image": "i"}]
     document["metadata"]["annotations"] = {"kloister.dev/private-memory": "64Mi"}
     spec = mutated(document)["spec"]
-    assert spec["volumes"] == [
-        {"name": "kloister-private-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}
-    ]
-    assert spec["containers"][0]["volumeMounts"][0]["mountPath"] == "/run/kloister-memory"
+    memory = {"medium": "Memory", "sizeLimit": "64Mi"}
+    names = ["kloister-memory-containers-0", "kloister-memory-containers-1"]
+    assert spec["volumes"] == [{"name": name, "emptyDir": memory} for name in names]
+    mounts = [container.get("volumeMounts") for container in spec["containers"]]
+    assert mounts == [*([{"name": name, "mountPath": "/.kloister/memory"}] for name in names), None]
+
+
+def test_where_nodes_are_simulated_each_container_gets_memory_for_its_pseudo_files() -> None:
+    document = pod(None, initContainers=[{"name": "i", "resources": {"limits": {"sgx.intel.com/epc": "8Mi"}}}])
+    assert "volumes" not in mutated(document)["spec"]
+    spec = mutated(document, SIMULATED)["spec"]
+    (volume,) = spec["volumes"]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Mi"}
+    assert spec["initContainers"][0]["volumeMounts"] == [{"name": volume["name"], "mountPath": "/dev/attestation"}]
+    assert "volumeMounts" not in spec["containers"][0]
+
+
+def test_what_the_pod_mounts_itself_stays() -> None:
+    document = pod({"sgx.intel.com/epc": "8Mi"}, volumes=[{"name": "mine", "emptyDir": {"medium": "Memory"}}])
+    mounts = [{"name": "mine", "mountPath": place} for place in ("/dev/attestation", "/.kloister/memory")]
+    document["spec"]["containers"][0]["volumeMounts"] = mounts
+    document["metadata"]["annotations"] = {"kloister.dev/private-memory": "64Mi"}
+    spec = mutated(document, SIMULATED)["spec"]
+    assert (spec["volumes"], spec["containers"][0]["volumeMounts"]) == (document["spec"]["volumes"], mounts)
 
 
 def test_more_than_any_node_has_is_said_at_once() -> None:
@@ -146,8 +170,8 @@ def test_a_second_call_changes_nothing(size: str, target: str | None, memory: bo
     document = pod({"sgx.intel.com/epc": size})
     annotations = {"kloister.dev/target": target, "kloister.dev/private-memory": "1Mi" if memory else None}
     document["metadata"]["annotations"] = {name: value for name, value in annotations.items() if value}
-    once = mutated(document)
-    assert mutate(once, SETTINGS).patches == ()
+    once = mutated(document, SIMULATED)
+    assert mutate(once, SIMULATED).patches == ()
 
 
 @given(st.sampled_from(["env", "resources", "volumeMounts"]), JSON)
@@ -155,4 +179,4 @@ def test_strange_pods_are_refused_with_a_reason_or_answered(field: str, value: A
     document = pod({"sgx.intel.com/epc": "8Mi"})
     document["spec"]["containers"][0][field] = value
     with contextlib.suppress(Malformed):  # any other exception is a failure
-        mutate(document, SETTINGS)
+        mutate(document, SIMULATED)

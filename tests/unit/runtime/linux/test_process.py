@@ -32,6 +32,22 @@ def test_errors_are_os_errors() -> None:
     assert caught.value.errno == errno.ENOSYS
 
 
+def test_nobody_waits_for_an_unseen_child() -> None:
+    def act() -> bool:
+        child = process.fork_unseen()
+        if child == 0:
+            signal.pause()
+        try:
+            os.wait()
+        except ChildProcessError:
+            return True
+        finally:
+            os.kill(child, signal.SIGKILL)
+        return False
+
+    assert _child(act) == 0
+
+
 def test_memory_is_hidden() -> None:
     assert process.is_dumpable()
 

@@ -55,12 +55,20 @@ def test_what_runtimes_and_kubernetes_mount_is_known(point: str) -> None:
     require_known([Mount(point, memory=False)], LAUNCH)
 
 
-@pytest.mark.parametrize("point", ["/run", "/scratch", "/run/kloister-memory", "/cache/a"])
+@pytest.mark.parametrize("point", ["/run", "/scratch", "/.kloister/memory", "/cache/a"])
 def test_writable_places_may_be_memory_and_nothing_else(point: str) -> None:
     require_known([Mount(point, memory=True)], LAUNCH)
     with pytest.raises(Denied) as refused:
         require_known([Mount(point, memory=False)], LAUNCH)
     assert refused.value.code == "pod-mount"
+
+
+def test_what_an_application_takes_for_its_keys_is_in_memory() -> None:
+    require_known([Mount("/dev/attestation", memory=True), Mount("/dev/attestation-other", memory=False)], LAUNCH)
+    for mount in (Mount("/dev/attestation", memory=False), Mount("/dev/attestation/keys", memory=True)):
+        with pytest.raises(Denied) as refused:
+            require_known([mount], LAUNCH)
+        assert refused.value.code == "pod-mount"
 
 
 @pytest.mark.parametrize("point", ["/etc", "/etc/hosts.d", "/bin", "/.kloister/runtime", "/usr/lib", "/datax", "/runx"])
