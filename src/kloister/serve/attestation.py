@@ -26,7 +26,7 @@ from kloister import clock, entropy, files
 from kloister.errors import KloisterError, Misconfigured, Unavailable
 from kloister.formats.pki.unreadable import UNREADABLE
 from kloister.serve import workers
-from kloister.serve.collateral import open_source
+from kloister.serve.collateral import open_amd_source, open_source
 from kloister.services.appraisal.inputs import parse_any_root, parse_policy
 from kloister.services.attestation import home, openapi
 from kloister.services.attestation.auth import Authenticator, FixedBearers, NoBearers, OidcBearers
@@ -47,6 +47,7 @@ from kloister.services.attestation.metrics import Metrics
 from kloister.services.attestation.nonces import Nonces
 from kloister.services.attestation.readiness import Checks
 from kloister.services.attestation.rest import AttestationApp
+from kloister.services.attestation.revocation import DirectoryLists, FetchedLists, NoLists, RevocationPort
 from kloister.services.attestation.rights import Grants
 from kloister.services.attestation.service import AttestationService, Parts
 from kloister.services.attestation.settings import InstanceSettings, Settings
@@ -130,12 +131,15 @@ class AttestationProcess:
         store = AttestationStore(settings.database)
         opened.callback(store.close)
         roots, amd_roots = _roots(settings) if platform is None else (platform.roots(), ())
-        self._collateral = _collateral(settings, roots) if platform is None else platform
+        lists = _lists(settings, amd_roots)
+        self._collateral = _collateral(settings, roots, lists) if platform is None else platform
+        self._lists = lists
         judge = Judge(
             roots=roots,
             amd_roots=amd_roots,
             accept=settings.appraisal_accept,
             collateral=self._collateral,
+            lists=self._lists,
             at=settings.appraisal_dangerous_at,
         )
         keeper = KeyKeeper(
@@ -168,7 +172,9 @@ class AttestationProcess:
             draw=entropy.draw,
             now=clock.now,
         )
-        self._checks = Checks(snapshot, settings.instances, self._collateral, self._metrics, self._judged_at)
+        self._checks = Checks(
+            snapshot, settings.instances, (self._collateral, self._lists), self._metrics, self._judged_at
+        )
         self._checks.measure()
         self.app = AttestationApp(
             self.service, settings, _authenticator(settings), self._metrics, self._checks, tpm, ear,
@@ -193,9 +199,10 @@ class AttestationProcess:
 
     def _look(self) -> None:
         """Keys that are due, collateral that is new, gauges."""
-        self._collateral.refresh()
         self.service.prepare()
+        self._collateral.refresh()
         self._checks.measure()
+        self._lists.refresh()
 
     def _judged_at(self) -> datetime:
         return self._settings.appraisal_dangerous_at or clock.now()
@@ -343,9 +350,22 @@ def _certificates(instance: InstanceSettings) -> Sequence[bytes]:
     return [each.public_bytes(Encoding.DER) for each in found]
 
 
-def _collateral(settings: Settings, roots: Sequence[Root]) -> CollateralPort:
+def _lists(settings: Settings, roots: Sequence[AmdRoot]) -> RevocationPort:
+    if settings.collateral_kds_url is not None:
+        source = CollateralSettings.of(
+            {}, sources=[f"kds+{settings.collateral_kds_url}"], cache=settings.collateral_cache,
+            ca=settings.collateral_ca,
+        )  # fmt: skip
+        return FetchedLists({root.fingerprint: open_amd_source(source, [root]) for root in roots}, clock.monotonic)
     if settings.collateral_directory is not None:
-        return DirectoryCollateral(settings.collateral_directory, LOG.warning)
+        return DirectoryLists(settings.collateral_directory, LOG.warning)
+    return NoLists()
+
+
+def _collateral(settings: Settings, roots: Sequence[Root], lists: RevocationPort) -> CollateralPort:
+    if settings.collateral_directory is not None:
+        needed = not lists.windows()  # who judges SNP reports alone has nothing of Intel's
+        return DirectoryCollateral(settings.collateral_directory, LOG.warning, needed=needed)
     if settings.collateral_pcs_url is None:
         return NoCollateral()
     url = settings.collateral_pcs_url

@@ -6,18 +6,16 @@ to collateral that the verification then refuses.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from kloister.errors import KloisterError, Malformed, Misconfigured, Unavailable
+from kloister.errors import Malformed, Misconfigured, Unavailable
 from kloister.formats.dcap import PckExtension, QeIdentity, Quote, TcbInfo, TeeType
 from kloister.formats.dcap.pck_extension import OID as SGX_EXTENSION
 from kloister.formats.dcap.quote import CertificationType
@@ -25,13 +23,13 @@ from kloister.formats.pki import parse_chain
 from kloister.formats.tokens.maa import collateral_hashes
 from kloister.formats.wire import unhex
 from kloister.services.appraisal.inputs import MAX_COLLATERAL, parse_collateral
+from kloister.services.attestation.watched import WatchedFiles
 from kloister.services.collateral import CollateralSource, Tee, Wanted
 from kloister.trust.verifier import Collateral
 
 _CHAIN = b"-----BEGIN CERTIFICATE-----"
 _TEE_TYPE = slice(4, 8)  # of a quote's header
 _MAX_PLATFORMS = 4096  # whose certificates are remembered as read; 1 KiB each
-_MAX_FILES = 10_000  # of a directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,11 @@ def _need(data: bytes) -> Need:
     quote = Quote.parse(data)
     chain = quote.authentication.certification
     if chain.type is not CertificationType.PCK_CHAIN:
-        raise Malformed("certification-type", "The quote does not carry its PCK certificate chain (type 5).")
+        raise Malformed(
+            "certification-type",
+            f"The quote carries no PCK certificate chain: its certification data are of type {int(chain.type)}, not 5.",
+            "Let the quote provider put the chain into its quotes; `kloister verify` fetches what is not in one.",
+        )
     certificates = parse_chain(chain.data, "pck-chain")
     pck = certificates[0]
     if SGX_EXTENSION not in pck.extensions:
@@ -143,17 +145,20 @@ class DirectoryCollateral:
 
     Of several for one platform family, those in force at the time come first, of these the highest evaluation number.
 
+    Args:
+        directory: which.
+        warn: told of files that are passed over.
+        needed: whether it must hold some.
+
     Raises:
         Misconfigured: `collateral-directory`, it cannot be read or holds none.
     """
 
-    def __init__(self, directory: Path, warn: Callable[[str], None]) -> None:
-        self._directory = directory
-        self._warn = warn
-        self._files: dict[Path, tuple[tuple[int, int], tuple[Need, Chosen] | None]] = {}
+    def __init__(self, directory: Path, warn: Callable[[str], None], *, needed: bool = True) -> None:
+        self._files = WatchedFiles(directory, "*.json", _read, warn)
         self._held: dict[Need, list[Chosen]] = {}
         self.refresh()
-        if not self._held:
+        if needed and not self._held:
             raise Misconfigured(
                 "collateral-directory",
                 f"{directory} holds no collateral.",
@@ -162,15 +167,10 @@ class DirectoryCollateral:
 
     def refresh(self) -> None:
         """Read what is new or has changed; a file that cannot be read is warned of and passed over."""
-        present = dict(self._scan())
-        files = {path: known for path, known in self._files.items() if present.get(path) == known[0]}
-        for path in present.keys() - files.keys():
-            files[path] = (present[path], self._read(path))
         held: dict[Need, list[Chosen]] = {}
-        for _, found in files.values():
-            if found is not None:
-                held.setdefault(found[0], []).append(found[1])
-        self._files, self._held = files, held  # readers see the old ones or the new ones
+        for need, chosen in self._files.look():
+            held.setdefault(need, []).append(chosen)
+        self._held = held  # readers see the old ones or the new ones
 
     def held(self, need: Need, at: datetime) -> Chosen | None:
         """The best bundle."""
@@ -193,27 +193,6 @@ class DirectoryCollateral:
         """Of the newest bundle of each platform family."""
         newest = ((need, max(found, key=lambda each: each.expires)) for need, found in self._held.items())
         return [(f"{need.tee} {need.fmspc.hex()} {need.ca}", each.issued, each.expires) for need, each in newest]
-
-    def _scan(self) -> Iterator[tuple[Path, tuple[int, int]]]:
-        try:
-            if not self._directory.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, "No such directory")
-            for path in islice(self._directory.rglob("*.json"), _MAX_FILES):
-                status = path.stat()
-                yield path, (status.st_mtime_ns, status.st_size)
-        except OSError as error:
-            raise Misconfigured(
-                "collateral-directory", f"{self._directory}: {error.strerror}.", "Check its name and mode."
-            ) from None
-
-    def _read(self, path: Path) -> tuple[Need, Chosen] | None:
-        try:
-            with path.open("rb") as file:
-                collateral = parse_collateral(file.read(MAX_COLLATERAL + 1))
-            return _needed_by(collateral), Chosen.of(collateral)
-        except (OSError, KloisterError) as error:
-            self._warn(f"{path} is passed over: {error}")
-            return None
 
 
 class FetchedCollateral:
@@ -290,6 +269,12 @@ def no_collateral(need: Need) -> Malformed:
         f"There is no collateral{number} for {need.tee} platforms of the family {need.fmspc.hex()} ({need.ca}).",
         "Ask the service's operator to add it.",
     )
+
+
+def _read(path: Path) -> tuple[Need, Chosen]:
+    with path.open("rb") as file:
+        collateral = parse_collateral(file.read(MAX_COLLATERAL + 1))
+    return _needed_by(collateral), Chosen.of(collateral)
 
 
 def _merit(chosen: Chosen, at: datetime) -> tuple[bool, int, datetime]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,8 @@ from kloister.formats.tokens import maa
 from kloister.formats.wire import is_unicode
 from kloister.services.attestation.collateral import Chosen, CollateralPort, Needs
 from kloister.services.attestation.kinds import Kind
+from kloister.services.attestation.revocation import NoLists, RevocationList, RevocationPort
+from kloister.services.attestation.waiting import NeedsWaiting
 from kloister.services.collateral import require_vouched
 from kloister.trust.evidence import Verified, VerifiedSgx, VerifiedTdx
 from kloister.trust.policy.maa import ATTESTATION_SERVICE, Claim
@@ -34,14 +36,6 @@ from kloister.trust.verifier import (
 
 _END = b"-----END CERTIFICATE-----"
 Claims = dict[str, Any]
-
-
-class NeedsWaiting(Exception):
-    """It may take long: ask again with `wait`, where that harms nobody."""
-
-
-class NeedsTrying(NeedsWaiting):
-    """It is a draft policy, which may be anybody's, and takes a processor for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +60,7 @@ class Judge:
         roots, amd_roots: who may vouch.
         accept: TCB statuses of Intel's platforms.
         collateral: where it comes from.
+        lists: AMD's revocations.
         at: a fixed time of judgement, to judge old evidence (dangerous); None: the present.
     """
 
@@ -73,6 +68,7 @@ class Judge:
     amd_roots: Sequence[AmdRoot]
     accept: frozenset[TcbStatus]
     collateral: CollateralPort
+    lists: RevocationPort = field(default_factory=NoLists)
     at: datetime | None = None
     cache: VerifierCache = field(default_factory=VerifierCache)
     needs: Needs = field(default_factory=Needs)
@@ -105,7 +101,7 @@ class Judge:
         """
         at = self.at or now
         if kind is Kind.SEV_SNP_VM:
-            return self._snp(request, at, simulated=simulated)
+            return self._snp(request, at, simulated=simulated, wait=wait)
         quote = quote_of(request.evidence) if kind is Kind.OPEN_ENCLAVE else request.evidence
         need = self.needs.of(quote, evaluation_number())
         chosen = self.collateral.held(need, at)
@@ -142,16 +138,20 @@ class Judge:
         own["kloister-collateral"]["hashes"] = chosen.hashes
         return Judged(verified, _common(claims, maa.TDX), own)
 
-    def _snp(self, request: AttestRequest, at: datetime, *, simulated: bool | None) -> Judged:
+    def _snp(self, request: AttestRequest, at: datetime, *, simulated: bool | None, wait: bool) -> Judged:
         evidence = SnpEvidence.parse(request.evidence)
         end = evidence.certificates.find(_END) + len(_END)
         endorsement = SnpEndorsement(vek=evidence.certificates[:end], chain=evidence.certificates[end:])
         verified = verify_snp(evidence.report, endorsement, self.amd_roots, at, self.cache)
+        revoked = self.lists.of(verified.root, wait=wait)  # asked for what is genuine alone
+        if revoked is not None:
+            endorsement = replace(endorsement, crl=revoked.data)
+            verified = verify_snp(evidence.report, endorsement, self.amd_roots, at, self.cache)
         self._accept(verified, simulated=simulated)
         report = verified.report
         claims = maa.snp_claims(report, verified.product)
         claims |= _client_claims(request, report.report_data, report.host_data, kind=maa.SNP)
-        return Judged(verified, _common(claims, maa.SNP), _own(verified))
+        return Judged(verified, _common(claims, maa.SNP), _amd_claims(verified, revoked))
 
     def _accept(self, verified: Verified, *, simulated: bool | None) -> None:
         """What the operator decides; debug and measurements are for the instance's policy."""
@@ -215,6 +215,14 @@ def _intel_claims(verified: VerifiedSgx | VerifiedTdx, chosen: Chosen) -> Claims
             module = {"status": str(basis.module_level.status), "isvsvn": basis.module_level.isvsvn}
             own["kloister-tcb-level"]["module"] = module
     return own
+
+
+def _amd_claims(verified: VerifiedSnp, revoked: RevocationList | None) -> Claims:
+    collateral: Claims = {"expires": instant(verified.collateral_expires)}
+    if revoked is not None:
+        collateral["hashes"] = {"crlhash": hashlib.sha256(revoked.data).hexdigest()}
+        collateral["issued"] = instant(revoked.issued)
+    return {**_own(verified), "kloister-collateral": collateral}
 
 
 def _own(verified: Verified | VerifiedSnp) -> Claims:

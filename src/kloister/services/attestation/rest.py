@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from kloister import clock
 from kloister.errors import Denied, KloisterError, Malformed
@@ -13,7 +13,6 @@ from kloister.services.attestation.administration import Administration
 from kloister.services.attestation.auth import Authenticator
 from kloister.services.attestation.bodies import Bodies
 from kloister.services.attestation.ear import EarDesk
-from kloister.services.attestation.evidence import NeedsTrying, NeedsWaiting
 from kloister.services.attestation.exchange import Answer, Headers, Receive, Request, Scope, Send, no_path, refused
 from kloister.services.attestation.hosts import Hosts
 from kloister.services.attestation.kinds import JUDGED, Kind, kind_of
@@ -25,6 +24,7 @@ from kloister.services.attestation.rights import Right
 from kloister.services.attestation.service import AttestationService
 from kloister.services.attestation.settings import InstanceSettings, Settings
 from kloister.services.attestation.tpm import TpmDesk
+from kloister.services.attestation.waiting import NeedsTrying, NeedsWaiting
 
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 _ADMITTED = "kloister.admitted"  # in the scope of a request that was counted against its client's rate
@@ -36,6 +36,9 @@ class Readiness(Protocol):
 
     def problems(self) -> Sequence[str]:
         """What is wrong; nothing where it is ready."""
+
+    def collateral(self) -> Sequence[dict[str, Any]]:
+        """What expires first of what is held."""
 
 
 class AttestationApp:
@@ -244,4 +247,5 @@ class AttestationApp:
             return Answer.of({"status": "alive"})
         problems = list(await self._threads.run(self._readiness.problems))
         status = "not ready" if problems else "ready"
-        return Answer.of({"status": status, "problems": problems}, 503 if problems else 200)
+        document = {"status": status, "problems": problems, "collateral": list(self._readiness.collateral())}
+        return Answer.of(document, 503 if problems else 200)

@@ -13,7 +13,7 @@ from kloister import clock, entropy
 from kloister.errors import Denied, KloisterError
 from kloister.formats.protocol.maa import AttestRequest
 from kloister.services.attestation import policies
-from kloister.services.attestation.evidence import Judge, Judged, NeedsTrying, instant
+from kloister.services.attestation.evidence import Judge, Judged, instant
 from kloister.services.attestation.instances import Instances, Snapshot
 from kloister.services.attestation.keys import KeyKeeper
 from kloister.services.attestation.kinds import Kind, member_of
@@ -22,6 +22,7 @@ from kloister.services.attestation.nonces import MEMBER, Nonces
 from kloister.services.attestation.policies import ActivePolicy, Change
 from kloister.services.attestation.settings import InstanceSettings, Settings
 from kloister.services.attestation.tokens import attestation_claims, draft_token, payload, result_token, stamped
+from kloister.services.attestation.waiting import NeedsTrying
 from kloister.services.broker import audit
 from kloister.services.broker.vault import Vault
 from kloister.services.storage.attestation import AttestationStore, AttestationTransaction

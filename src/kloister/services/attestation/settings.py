@@ -44,6 +44,7 @@ KEYS: Mapping[str, tuple[str, Any]] = {
     "auth.dangerous_bearer_tokens": ("texts", ()),
     "collateral.directory": ("path", None),
     "collateral.pcs_url": ("text", None),
+    "collateral.kds_url": ("text", None),
     "collateral.ca": ("path", None),
     "collateral.cache": ("path", "collateral"),
     "appraisal.accept": ("texts", ("UpToDate",)),
@@ -133,7 +134,8 @@ class Settings:
     auth_dangerous_bearer_tokens: tuple[str, ...] = field(repr=False)
     collateral_directory: Path | None
     collateral_pcs_url: str | None
-    collateral_ca: Path | None
+    collateral_kds_url: str | None  # of AMD's service, for revocation lists
+    collateral_ca: Path | None  # None: the machine's roots
     collateral_cache: Path
     appraisal_accept: frozenset[TcbStatus]
     appraisal_policy: Path | None  # of results for RATS; None: genuine hardware of an accepted status

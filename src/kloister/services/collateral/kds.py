@@ -226,6 +226,11 @@ class AmdSource(Holding):
         endorsement = SnpEndorsement(vek=held.item.body, chain=chain.item.body, crl=crl.item.body)
         return ProvidedEndorsement(endorsement, (held, chain, crl))
 
+    def revocation_list(self, root: AmdRoot) -> Held:
+        """What a root revoked. Raises as `CollateralSource.collateral`."""
+        key = Key.of(Kind.AMD_CRL, product=str(root.product)).under(self._anchor)
+        return self._cache.get(key, AmdAdmission([root]).admit, self._cache.deadline())
+
     def _given(self, key: Key, vek: bytes, admit: Admit) -> Held:
         now = self._cache.now()
         fetched = now.replace(microsecond=0)

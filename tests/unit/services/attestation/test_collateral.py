@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from kloister.errors import Malformed, Misconfigured
+from kloister.formats.dcap import CertificationData, CertificationType
 from kloister.formats.wire import b64url
+from kloister.serve.attestation import AttestationProcess
 from kloister.services.attestation.collateral import DirectoryCollateral, Need, Needs, NoCollateral
 from kloister.services.collateral import Tee
 from kloister.simulator.documents import TcbStage
@@ -100,6 +102,24 @@ def test_a_directory_without_collateral_is_a_mistake(tmp_path: Path, name: str) 
     with pytest.raises(Misconfigured) as caught:
         DirectoryCollateral(tmp_path / name, pytest.fail)
     assert caught.value.code == "collateral-directory"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        CertificationType.PPID_PLAIN,
+        CertificationType.PPID_RSA2048,
+        CertificationType.PPID_RSA3072,
+        CertificationType.PCK_LEAF,
+    ],
+)
+def test_a_quote_without_its_chain_is_refused_and_told_so(process: AttestationProcess, kind: CertificationType) -> None:
+    leaf = Forge().pki.pck.certificate.pem().encode()
+    data = leaf if kind is CertificationType.PCK_LEAF else bytes(404)
+    quote = Forge(certification=CertificationData(type=kind, data=data)).quote()
+    answer = ask(process, "POST", "/attest/SgxEnclave", {"quote": b64url(quote)})
+    assert (answer.status, answer.code, answer.reason) == (400, "InvalidParameter", "certification-type")
+    assert f"type {int(kind)}, not 5" in answer.json["error"]["message"]
 
 
 def test_without_any(tmp_path: Path) -> None:
