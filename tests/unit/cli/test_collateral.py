@@ -119,7 +119,7 @@ def test_what_it_would_be_by_other_baselines_is_fetched(desk: Desk) -> None:
     ]
     said = desk.verify("--offline", "--what-if-update", "early", "--what-if-update", "standard")
     assert said.code == 0
-    assert f"Is OutOfDate with evaluation {EVALUATION_NUMBER + 1} already." in said.out
+    assert f"on, when evaluation {EVALUATION_NUMBER + 1} is the standard baseline." in said.out
     assert "collateral-not-held" in desk.verify("--offline", "--what-if-evaluation", "9").out
 
 

@@ -23,11 +23,20 @@ GIVEN = "given"  # the collateral of the question itself
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When all documents of some collateral are valid; both ends included."""
+    """When all documents of some collateral are valid; both ends included.
+
+    Attributes:
+        start, end: the period.
+        evaluation_number: of the TCB info.
+        standard: when Intel's standard baseline takes this evaluation. The newest date among its levels is that of the
+            TCB recovery (`tcbDate` of PCS API v4, `tcbevaluationdatanumbers`), and `update=standard` is the newest
+            evaluation whose recovery is twelve months old.
+    """
 
     start: datetime
     end: datetime
     evaluation_number: int
+    standard: datetime
 
     @classmethod
     def of(cls, collateral: Collateral) -> Window:
@@ -36,7 +45,10 @@ class Window:
         lists = [Crl.parse(text.encode("ascii")) for text in (collateral.pck_crl, collateral.root_ca_crl)]
         starts = [info.issue_date, identity.issue_date, *(each.this_update for each in lists)]
         ends = [info.next_update, identity.next_update, *(each.next_update for each in lists)]
-        return cls(max(starts), min(ends), info.evaluation_number)
+        dates = [level.date for level in info.levels]
+        dates += [level.date for module in info.tdx_modules for level in module.levels]
+        recovered = max(dates, default=info.issue_date)
+        return cls(max(starts), min(ends), info.evaluation_number, _year_after(recovered))
 
     def nearest(self, at: datetime) -> datetime:
         """`at` itself if it is inside, otherwise the end that is nearer."""
@@ -162,20 +174,33 @@ def _not_had(first: Row, name: str, error: KloisterError) -> Row:
 
 def _changes(first: Row, found: Appraisal, window: Window) -> Iterator[str]:
     before, after = first.appraisal.tcb_status, found.tcb_status
-    later = window.start > first.at
     if window.end < first.at:
         yield f"This collateral expired {window.end:%Y-%m-%d}."
     if after is None:
         yield f"Not genuine: {found.reason.text}" if found.reason else ""
         return
     if after != before:
-        when = f"from {window.start:%Y-%m-%d} on" if later else f"with evaluation {window.evaluation_number} already"
-        yield f"{'Will be' if later else 'Is'} {after} {when}."
+        yield _difference(first, found, window, first.at)
     fresh = sorted(set(found.advisories) - set(first.appraisal.advisories))
     if fresh:
         yield f"New advisories: {', '.join(fresh)}."
     if first.appraisal.accepted != found.accepted:
-        yield "It is accepted then." if found.accepted else "It is refused then."
+        yield f"It would be {'accepted' if found.accepted else 'refused'}."
+
+
+def _difference(first: Row, found: Appraisal, window: Window, at: datetime) -> str:
+    """That a status is not the one of now, and from when: a newer evaluation is counted by the early baseline first."""
+    status, number, known = found.tcb_status, window.evaluation_number, first.evaluation_number
+    newer = known is not None and number > known
+    start = max(window.start, window.standard) if newer else window.start
+    if known is not None and number < known:
+        return f"Is {status} with the older evaluation {number}."
+    if start > at:
+        why = f", when evaluation {number} is the standard baseline" if newer and start == window.standard else ""
+        return f"Will be {status} from {start:%Y-%m-%d} on{why}."
+    if newer:
+        return f"Is {status} with evaluation {number}, the standard baseline since {window.standard:%Y-%m-%d}."
+    return f"Is {status} with this collateral."
 
 
 def _at_time(question: Question, first: Row, name: str, collateral: Collateral, time: datetime) -> Row:
@@ -194,7 +219,7 @@ def _at_time(question: Question, first: Row, name: str, collateral: Collateral, 
     elif found.reason is not None and found.tcb_status is None:
         says = found.reason.text
     elif found.tcb_status != first.appraisal.tcb_status:
-        says = f"Will be {found.tcb_status}." if time > first.at else f"Was {found.tcb_status}."
+        says = _difference(first, found, window, time)
     elif found.accepted != first.appraisal.accepted and found.reason is not None:
         says = found.reason.text  # a waiver that ends, collateral that becomes too old
     return Row(name, time, window.evaluation_number, found, says)
@@ -202,6 +227,13 @@ def _at_time(question: Question, first: Row, name: str, collateral: Collateral, 
 
 def _expiry(found: Appraisal) -> str:
     return f"Collateral expires {found.expires:%Y-%m-%d}." if found.expires else ""
+
+
+def _year_after(day: datetime) -> datetime:
+    try:
+        return day.replace(year=day.year + 1)
+    except ValueError:  # the 29th of February
+        return day.replace(year=day.year + 1, month=3, day=1)
 
 
 def _number(collateral: Collateral) -> int | None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from kloister.formats.dcap import TcbStatus
 from kloister.services.appraisal import OPERATOR_NAMED
@@ -27,7 +29,7 @@ def test_the_first_row_is_now_and_says_when_the_collateral_ends() -> None:
     assert (row.collateral, row.at, row.evaluation_number) == ("given", NOW, 20)
     assert row.appraisal.accepted
     assert row.says == "Collateral expires 2026-07-15."
-    assert Window.of(NOW_PARTS) == Window(DAY, DAY + timedelta(days=30), 20)
+    assert Window.of(NOW_PARTS) == Window(DAY, DAY + timedelta(days=30), 20, datetime(2027, 1, 1, tzinfo=UTC))
 
 
 def test_early_collateral_shows_what_comes() -> None:
@@ -35,8 +37,41 @@ def test_early_collateral_shows_what_comes() -> None:
     _, row = what_if(question(), NOW_PARTS, NOW, [("early", early)])
     assert (row.collateral, row.at, row.evaluation_number) == ("early", NOW, 21)
     assert (row.appraisal.tcb_status, row.appraisal.accepted) == ("OutOfDate", False)
-    assert row.says == ("Is OutOfDate with evaluation 21 already. New advisories: INTEL-SA-00001. It is refused then.")
+    assert row.says == (
+        "Will be OutOfDate from 2027-01-01 on, when evaluation 21 is the standard baseline. "
+        "New advisories: INTEL-SA-00001. It would be refused."
+    )
     assert row.as_json()["reason"] == "tcb-not-accepted"
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        ("2026-06-15", "Will be OutOfDate from 2027-06-15 on, when evaluation 21 is the standard baseline."),
+        ("2024-02-29", "Is OutOfDate with evaluation 21, the standard baseline since 2025-03-01."),
+        ("2025-06-15", "Is OutOfDate with evaluation 21, the standard baseline since 2026-06-15."),
+        ("2025-06-16", "Will be OutOfDate from 2026-06-16 on, when evaluation 21 is the standard baseline."),
+    ],
+)
+def test_an_evaluation_becomes_standard_a_year_after_its_date(day: str, expected: str) -> None:
+    date = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    stage = TcbStage(status=TcbStatus.OUT_OF_DATE, date=date, evaluation_number=21)
+    old = TcbStage(date=datetime(2023, 1, 1, tzinfo=UTC))
+    given, other = (Collateral.from_json(FORGE.documents(each)) for each in (old, stage))
+    assert what_if(question(), given, NOW, [("early", other)])[1].says.startswith(expected)
+    assert what_if(question(), given, NOW, [("early", other)], [NOW])[3].says == expected
+
+
+def test_an_older_evaluation_is_called_so() -> None:
+    early = Collateral.from_json(FORGE.documents(OLD))
+    _, row, later = what_if(question(), early, NOW, [("standard", NOW_PARTS)], [NOW])[:3]
+    assert row.says == "Is UpToDate with the older evaluation 20. It would be accepted."
+    assert later.says == ""  # the given collateral, as it is
+    same = Collateral.from_json(FORGE.documents(replace(OLD, evaluation_number=20)))
+    _, row = what_if(question(), NOW_PARTS, NOW, [("other", same)])
+    assert row.says.startswith(
+        "Is OutOfDate with this collateral. New advisories: INTEL-SA-00001. It would be refused."
+    )
 
 
 def test_collateral_of_the_future_is_judged_from_its_first_day() -> None:
@@ -44,6 +79,12 @@ def test_collateral_of_the_future_is_judged_from_its_first_day() -> None:
     coming = Collateral.from_json(FORGE.documents(OLD, later))
     _, row = what_if(question(), NOW_PARTS, NOW, [("next", coming)])
     assert row.at == later.replace(hour=0)
+    assert row.says.startswith("Will be OutOfDate from 2027-01-01 on, when evaluation 21 is the standard baseline.")
+    sooner = Collateral.from_json(FORGE.documents(replace(OLD, date=NOW - timedelta(days=400)), later))
+    _, row = what_if(question(), NOW_PARTS, NOW, [("next", sooner)])
+    assert row.says.startswith("Will be OutOfDate from 2026-07-25 on.")
+    same = Collateral.from_json(FORGE.documents(replace(OLD, evaluation_number=20), later))
+    _, row = what_if(question(), NOW_PARTS, NOW, [("next", same)])
     assert row.says.startswith("Will be OutOfDate from 2026-07-25 on.")
     past = Collateral.from_json(FORGE.documents(now=NOW - timedelta(days=60)))
     _, row = what_if(question(), NOW_PARTS, NOW, [("last", past)])
@@ -66,7 +107,7 @@ def test_every_other_collateral_is_tried_at_every_other_time() -> None:
     coming = Collateral.from_json(FORGE.documents(OLD, later))
     rows = what_if(question(), NOW_PARTS, NOW, [("next", coming)], [later])
     assert [(row.collateral, row.at) for row in rows[2:]] == [("given", later), ("next", later)]
-    assert rows[3].says == "Will be OutOfDate."
+    assert rows[3].says == "Will be OutOfDate from 2027-01-01 on, when evaluation 21 is the standard baseline."
 
 
 def test_a_waiver_that_ends_is_found() -> None:
