@@ -70,7 +70,7 @@ class ClientData:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AttestRequest:
     """What a client asks to be attested; nothing about it has been verified."""
 
@@ -87,18 +87,22 @@ class AttestRequest:
         Raises:
             Malformed: `attest-request-json`, `attest-request-size`, `attest-request-field`.
         """
-        document = read_object(body)
-        if "Quote" in document and member not in document:  # 2018-09-01-preview
-            document = {**document, member: document["Quote"]}
-        evidence = document.get(member)
-        if not isinstance(evidence, str) or not evidence:
-            raise _unfit(member)
+        return cls.of(read_object(body), member)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any], member: str, evidence: bytes | None = None) -> Self:
+        """The same from the document; `evidence` is what the member's text says, where the caller knows it.
+
+        Raises:
+            Malformed: `attest-request-field`.
+        """
+        inittime, nonce = document.get("initTimeData"), document.get("nonce")
         return cls(
-            evidence=decode(evidence, member),
-            runtime=_runtime(document),
-            inittime=_client_data(document.get("initTimeData"), "initTimeData", lenient=True),
-            nonce=_nonce(document.get("nonce")),
-            draft=_text(document.get("draftPolicyForAttestation"), "draftPolicyForAttestation"),
+            decode(evidence_text(document, member), member) if evidence is None else evidence,
+            _runtime(document),
+            None if inittime is None else _client_data(inittime, "initTimeData", lenient=True),
+            None if nonce is None else _nonce(nonce),
+            _text(document.get("draftPolicyForAttestation"), "draftPolicyForAttestation"),
         )
 
 
@@ -130,6 +134,16 @@ def decode(text: str, name: str) -> bytes:
         return binascii.a2b_base64(bare + b"=" * (-len(bare) % 4), strict_mode=True)
     except ValueError:  # also binascii.Error and UnicodeEncodeError
         raise Malformed("attest-request-field", f"The member {name} is neither base64url nor base64.") from None
+
+
+def evidence_text(document: Mapping[str, Any], member: str) -> str:
+    """The evidence of a request as it came. Raises `Malformed`: `attest-request-field`."""
+    text = document.get(member)
+    if text is None and member not in document:
+        text = document.get("Quote")  # 2018-09-01-preview
+    if not isinstance(text, str) or not text:
+        raise _unfit(member)
+    return text
 
 
 def read_object(body: bytes) -> dict[str, Any]:

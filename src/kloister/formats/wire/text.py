@@ -79,7 +79,7 @@ def load_json(data: bytes, what: str, limit: int) -> Any:
     if len(data) > limit:
         raise Malformed(f"{what}-size", f"The {what} has {len(data)} bytes; at most {limit} are read.")
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return _DECODER.decode(data.decode("utf-8"))
     except (ValueError, RecursionError):
         raise Malformed(f"{what}-json", f"The {what} is not well-formed JSON with unique keys.") from None
 
@@ -93,3 +93,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
