@@ -381,7 +381,7 @@ MISUSE = (
     "policy lint --language rego {d}/policy.yaml",
     "policy test {d}/policy.yaml --claims {d}/claims.json",
     "policy test --language maa {d}/attestation.txt",
-    "policy test --language maa {d}/attestation.txt --evidence {d}/quote",
+    "policy test --language maa {d}/attestation.txt --evidence {d}/quote --vek {d}/root.der",
     "secret list",
     "secret set a/b",
     "secret set a/b c value",

@@ -8,6 +8,7 @@ import typer
 
 from kloister.cli.broker import admin, moment, read, split
 from kloister.cli.console import JsonFlag, guarded, print_json, say
+from kloister.cli.endorsement import ChainOption, CrlOption, VekOption
 from kloister.cli.options import StateOption
 from kloister.cli.words import read_from
 from kloister.client.admin import AdminClient
@@ -132,14 +133,17 @@ def try_out(
     claims: Annotated[
         Path | None, typer.Option(metavar="FILE", help='Try it on these: {"NAME": VALUE, ...}, or a list of claims.')
     ] = None,
-    evidence: Annotated[Path | None, typer.Option(metavar="FILE", help="Try it on this quote.")] = None,
-    collateral: Annotated[Path | None, typer.Option(metavar="FILE", help="The quote's, one JSON document.")] = None,
+    evidence: Annotated[Path | None, typer.Option(metavar="FILE", help="Try it on this quote or SNP report.")] = None,
+    collateral: Annotated[Path | None, typer.Option(metavar="FILE", help="A quote's, one JSON document.")] = None,
+    vek: VekOption = None,
+    chain: ChainOption = None,
+    crl: CrlOption = None,
     root: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Trust this root instead of Intel's; may be repeated.")
+        list[Path] | None, typer.Option(metavar="FILE", help="Trust this root instead of the makers'; may be repeated.")
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Judge the quote at this time: unix seconds or ISO 8601 [default: now]."),
+        typer.Option(metavar="TIME", help="Judge evidence at this time: unix seconds or ISO 8601 [default: now]."),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show which rules fired, which condition failed, and on what value.")
@@ -149,7 +153,8 @@ def try_out(
     """Try an attestation policy on claims or evidence: exits 0 where it permits, 1 where it denies.
 
     Examples:  kloister policy test --language maa attestation.txt --claims claims.json --explain;
-    kloister policy test --language maa attestation.txt --evidence quote.bin --collateral collateral.json
+    kloister policy test --language maa attestation.txt --evidence quote.bin --collateral collateral.json;
+    kloister policy test --language maa attestation.txt --evidence report.bin --vek vcek.der --chain cert_chain.pem
     """
     from kloister.cli import policy_maa
 
@@ -157,9 +162,11 @@ def try_out(
         raise typer.BadParameter("Only policies of --language maa are tried; `kloister verify` judges evidence.")
     if (claims is None) is (evidence is None):
         raise typer.BadParameter("Give either --claims FILE or --evidence FILE.")
-    if (evidence is None) is not (collateral is None):
-        raise typer.BadParameter("--evidence FILE and --collateral FILE go together.")
-    subject = policy_maa.Subject(claims=claims, evidence=evidence, collateral=collateral, roots=root or (), at=at)
+    if evidence is None and (collateral or vek or chain or crl):
+        raise typer.BadParameter("--collateral, --vek, --chain and --crl go with --evidence FILE.")
+    subject = policy_maa.Subject(
+        claims=claims, evidence=evidence, collateral=collateral, vek=vek, chain=chain, crl=crl, roots=root or (), at=at
+    )
     if not policy_maa.try_out(file, subject, explain=explain, as_json=as_json):
         raise typer.Exit(1)
 

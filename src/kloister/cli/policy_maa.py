@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from kloister.cli.broker import read
 from kloister.cli.words import options, print_json, read_from, say
 from kloister.errors import Malformed
@@ -33,11 +35,14 @@ _SHOWN = 200  # characters of a name or value in a tree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a policy is tried on: claims, or evidence with its collateral."""
+    """What a policy is tried on: claims, or evidence with what vouches for it."""
 
     claims: Path | None = None
     evidence: Path | None = None
     collateral: Path | None = None
+    vek: Path | None = None
+    chain: Path | None = None
+    crl: Path | None = None
     roots: Sequence[Path] = ()
     at: str | None = None
 
@@ -53,15 +58,25 @@ class Subject:
 
     def _of_evidence(self) -> list[Claim]:
         from kloister import clock
+        from kloister.cli.endorsement import read_endorsement
         from kloister.cli.verify_inputs import Inputs, evidence_of, read_collateral
         from kloister.services.appraisal import parse_time
-        from kloister.services.attestation.trial import evidence_claims
+        from kloister.services.attestation.trial import Vouching, evidence_claims
 
         with options():
             at = parse_time(self.at) if self.at else clock.now()
-        collateral = read_collateral(self.collateral or Path())
-        roots = Inputs(roots=self.roots).intel_roots()
-        return evidence_claims(evidence_of(str(self.evidence)), collateral, roots, at)
+        endorsement = read_endorsement(self.vek, self.chain, self.crl).endorsement
+        if self.vek is not None and endorsement is None:
+            raise typer.BadParameter("--vek FILE goes with --chain FILE here: nothing is fetched.")
+        named = Inputs(roots=self.roots)
+        vouching = Vouching(
+            collateral=read_collateral(self.collateral) if self.collateral else None,
+            endorsement=endorsement,
+            roots=named.intel_roots() if self.collateral else (),
+            amd_roots=named.amd_roots(),
+            at=at,
+        )
+        return evidence_claims(evidence_of(str(self.evidence)), vouching)
 
 
 def lint(file: Path, *, as_json: bool) -> None:

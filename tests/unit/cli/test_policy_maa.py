@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,11 @@ from typer.testing import CliRunner
 
 from kloister.cli.policy import policy_app
 from kloister.formats.dcap import TcbStatus
+from kloister.formats.snp import HclBlob
+from kloister.formats.wire import b64url
 from kloister.simulator.documents import TcbStage
 from tests.support.evidence import ENCLAVE, NOW, Forge
+from tests.support.snp import SnpForge, pem, report
 from tests.support.trust_domains import TDX10, TdForge
 
 POLICY = """version=1.0;
@@ -221,7 +226,6 @@ def test_other_evidence_than_quotes_is_refused(folder: Folder) -> None:
     [
         [],
         ["--claims", "good.json", "--evidence", "good.json", "--collateral", "good.json"],
-        ["--evidence", "good.json"],
         ["--claims", "good.json", "--collateral", "good.json"],
         ["--evidence", "good.json", "--collateral", "good.json", "--at", "noon"],
         ["--language", "release", "--claims", "good.json"],
@@ -229,3 +233,74 @@ def test_other_evidence_than_quotes_is_refused(folder: Folder) -> None:
 )
 def test_misuse_exits_2(folder: Folder, options: list[str]) -> None:
     assert folder.run("test", "policy.txt", *options).exit_code == 2
+
+
+SNP_POLICY = """version=1.0;
+authorizationrules
+{
+    [type=="x-ms-sevsnpvm-vmpl", value==0]&&[type=="x-ms-sevsnpvm-is-debuggable", value==false] => permit();
+};
+issuancerules
+{
+    c:[type=="x-ms-sevsnpvm-hostdata"] => issue(type="host", value=c.value);
+};
+"""
+SNP = SnpForge()
+
+
+def _snp(folder: Folder, crl: bytes | None = None) -> dict[str, list[str]]:
+    """The same report in each form that is read, with its options."""
+    chain = pem(SNP.vek_der()) + SNP.chain()
+    sent = {"SnpReport": b64url(SNP.signed()), "VcekCertChain": b64url(chain)}
+    folder.write("snp.txt", SNP_POLICY)
+    folder.write("ark.der", SNP.ark_der())
+    folder.write("vcek.der", SNP.vek_der())
+    folder.write("chain.pem", SNP.chain())
+    folder.write("list.crl", crl or SNP.crl())
+    folder.write("report.bin", SNP.signed())
+    folder.write("report.hex", SNP.signed().hex())
+    folder.write("request.json", json.dumps(sent))
+    common = ["--root", "ark.der", "--at", str(int(NOW.timestamp()))]
+    named = ["--vek", "vcek.der", "--chain", "chain.pem", *common]
+    return {
+        "raw": ["--evidence", "report.bin", *named],
+        "hexadecimal": ["--evidence", "report.hex", *named],
+        "with a list": ["--evidence", "report.bin", "--crl", "list.crl", *named],
+        "of a client": ["--evidence", "request.json", *common],
+    }
+
+
+@pytest.mark.parametrize("form", ["raw", "hexadecimal", "with a list", "of a client"])
+def test_a_report_is_verified_and_then_tried(folder: Folder, form: str) -> None:
+    options = _snp(folder)[form]
+    result = folder.run("test", "snp.txt", *options)
+    assert (result.exit_code, result.stdout) == (0, f'permitted\n  host = "{"44" * 32}"\n'), result.stderr
+    folder.write("snp.txt", SNP_POLICY.replace("value==0", "value==3"))
+    result = folder.run("test", "snp.txt", *options, "--explain")
+    assert result.exit_code == 1
+    assert "value==3 is not met by x-ms-sevsnpvm-vmpl = 0" in result.stdout
+
+
+def test_a_report_that_is_not_genuine_is_not_tried(folder: Folder) -> None:
+    forms = _snp(folder, SNP.crl(2))
+    assert "[ask-revoked]" in folder.run("test", "snp.txt", *forms["with a list"]).stderr
+    assert "[endorsement-missing]" in folder.run("test", "snp.txt", "--evidence", "report.bin").stderr
+    assert "[root-untrusted]" in folder.run("test", "snp.txt", "--evidence", "request.json").stderr
+    assert folder.run("test", "snp.txt", "--evidence", "report.bin", "--vek", "vcek.der").exit_code == 2
+    assert folder.run("test", "snp.txt", "--claims", "good.json", "--vek", "vcek.der").exit_code == 2
+
+
+def test_a_quote_needs_its_collateral(folder: Folder) -> None:
+    options = folder.evidence(FORGE)
+    assert "[collateral-missing]" in folder.run("test", "policy.txt", *options[:2]).stderr
+
+
+def test_azures_blob_brings_its_runtime_data(folder: Folder) -> None:
+    options = _snp(folder)["raw"]
+    runtime = b'{"keys":[],"user-data":"00"}'
+    bound = hashlib.sha256(runtime).digest() + bytes(32)
+    blob = HclBlob(report=replace(SNP, report=report(report_data=bound)).signed(), runtime=runtime).build()
+    folder.write("report.bin", blob)
+    folder.write("snp.txt", SNP_POLICY.replace("x-ms-sevsnpvm-hostdata", "x-ms-runtime"))
+    result = folder.run("test", "snp.txt", *options)
+    assert (result.exit_code, json.loads(json.loads(result.stdout.split(" = ")[1]))) == (0, json.loads(runtime))

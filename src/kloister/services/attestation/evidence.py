@@ -140,18 +140,14 @@ class Judge:
 
     def _snp(self, request: AttestRequest, at: datetime, *, simulated: bool | None, wait: bool) -> Judged:
         evidence = SnpEvidence.parse(request.evidence)
-        end = evidence.certificates.find(_END) + len(_END)
-        endorsement = SnpEndorsement(vek=evidence.certificates[:end], chain=evidence.certificates[end:])
+        endorsement = endorsement_of(evidence)
         verified = verify_snp(evidence.report, endorsement, self.amd_roots, at, self.cache)
         revoked = self.lists.of(verified.root, wait=wait)  # asked for what is genuine alone
         if revoked is not None:
             endorsement = replace(endorsement, crl=revoked.data)
             verified = verify_snp(evidence.report, endorsement, self.amd_roots, at, self.cache)
         self._accept(verified, simulated=simulated)
-        report = verified.report
-        claims = maa.snp_claims(report, verified.product)
-        claims |= _client_claims(request, report.report_data, report.host_data, kind=maa.SNP)
-        return Judged(verified, _common(claims, maa.SNP), _amd_claims(verified, revoked))
+        return judged_snp(verified, request, revoked)
 
     def _accept(self, verified: Verified, *, simulated: bool | None) -> None:
         """What the operator decides; debug and measurements are for the instance's policy."""
@@ -174,6 +170,20 @@ class Judge:
                 f"The platform's TCB is {verified.tcb.status}{advisories}, which is not accepted here.",
                 "Update the platform's firmware and microcode.",
             )
+
+
+def endorsement_of(evidence: SnpEvidence) -> SnpEndorsement:
+    """The certificates that came with a report: that of its key first."""
+    end = evidence.certificates.find(_END) + len(_END)
+    return SnpEndorsement(vek=evidence.certificates[:end], chain=evidence.certificates[end:])
+
+
+def judged_snp(verified: VerifiedSnp, request: AttestRequest, revoked: RevocationList | None = None) -> Judged:
+    """A genuine report in claims; `revoked` is the list that it was judged by. Raises `Unverified`: `client-data-*`."""
+    report = verified.report
+    claims = maa.snp_claims(report, verified.product)
+    claims |= _client_claims(request, report.report_data, report.host_data, kind=maa.SNP)
+    return Judged(verified, _common(claims, maa.SNP), _amd_claims(verified, revoked))
 
 
 def _client_claims(request: AttestRequest, report_data: bytes, init_data: bytes, *, kind: str) -> Claims:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kloister.errors import Malformed
+from kloister.errors import Malformed, Misconfigured
 from kloister.formats.dcap import Quote, TcbStatus, TeeType
-from kloister.formats.protocol.maa import AttestRequest
+from kloister.formats.protocol.maa import AttestRequest, ClientData, DataType, SnpEvidence
 from kloister.formats.wire import is_unicode, load_json
-from kloister.services.appraisal.recognise import SNP_KINDS, TOKEN_KINDS, identify, unwrap
+from kloister.services.appraisal.kinds import SNP_KINDS, TOKEN_KINDS, Evidence
+from kloister.services.appraisal.kinds import Kind as EvidenceKind
+from kloister.services.appraisal.recognise import identify, unwrap
 from kloister.services.attestation.collateral import Chosen, Need
-from kloister.services.attestation.evidence import Judge, as_policy_claims
+from kloister.services.attestation.evidence import Judge, Judged, as_policy_claims, endorsement_of, judged_snp
 from kloister.services.attestation.kinds import Kind
 from kloister.trust.policy.maa import ATTESTATION_POLICY, ATTESTATION_SERVICE, CUSTOM_CLAIM, Claim
-from kloister.trust.verifier import Collateral, Root
+from kloister.trust.verifier import AmdRoot, Collateral, Root, SnpEndorsement, verify_hcl, verify_snp
 
+_MAA_MEMBER = b'"SnpReport"'  # of the object that Azure's clients send
 MAX_CLAIMS = 16 * 1024 * 1024  # bytes of a file; a boot log has some 100 kB
 _ISSUERS = (ATTESTATION_SERVICE, ATTESTATION_POLICY, CUSTOM_CLAIM)
 _MEMBERS = {"type", "value", "issuer", "valueType"}
@@ -48,27 +52,85 @@ def _claim(one: Any, what: str) -> Claim:
     return Claim(name, value, issuer)
 
 
-def evidence_claims(data: bytes, collateral: Collateral, roots: Sequence[Root], at: datetime) -> list[Claim]:
-    """The claims of a quote, SGX or TDX, raw or as text, once it is verified; whatever its TCB status.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vouching:
+    """By what evidence is judged: `collateral` for quotes, `endorsement` for SNP reports that bring none."""
+
+    collateral: Collateral | None = None
+    endorsement: SnpEndorsement | None = None
+    roots: Sequence[Root] = ()
+    amd_roots: Sequence[AmdRoot] = ()
+    at: datetime
+
+
+def evidence_claims(data: bytes, vouching: Vouching) -> list[Claim]:
+    """The claims of evidence once it is verified, whatever its TCB status.
+
+    Args:
+        data: a quote (SGX, TDX), an SNP report or Azure's blob with one, raw, as text or as a guest sends it to a key
+            broker; or the JSON object that Azure's clients send as `report`.
+        vouching: what judges it.
 
     Raises:
-        Malformed, Unverified: it is not genuine; `policy-evidence-kind`, it is no quote.
+        Malformed, Unverified: it is not genuine; `policy-evidence-kind`, it is a token.
+        Misconfigured: `collateral-missing`, `endorsement-missing`.
     """
+    judged = _judged_of_client(data, vouching) if _MAA_MEMBER in data else _judged(data, vouching)
+    return as_policy_claims({**judged.claims, **judged.own})
+
+
+def _judged_of_client(data: bytes, vouching: Vouching) -> Judged:
+    evidence = SnpEvidence.parse(data)
+    endorsement = vouching.endorsement or endorsement_of(evidence)
+    verified = verify_snp(evidence.report, endorsement, vouching.amd_roots, vouching.at)
+    return judged_snp(verified, AttestRequest(evidence=b""))
+
+
+def _judged(data: bytes, vouching: Vouching) -> Judged:
     kind, inner = identify(data)
-    if kind in SNP_KINDS or kind in TOKEN_KINDS:
-        raise Malformed("policy-evidence-kind", f"This is a {kind}, not a quote.", "Give its claims with --claims.")
-    quote = unwrap(kind, inner).data
-    tdx = Quote.parse(quote).header.tee_type == TeeType.TDX
-    judge = Judge(roots=roots, amd_roots=(), accept=frozenset(TcbStatus), collateral=_One(Chosen.of(collateral)), at=at)
-    judged = judge.judge(
+    if kind in TOKEN_KINDS:
+        raise Malformed("policy-evidence-kind", f"This is a {kind}, not evidence.", "Give its claims with --claims.")
+    evidence = unwrap(kind, inner)
+    return (_judged_report if evidence.inner in SNP_KINDS else _judged_quote)(evidence, vouching)
+
+
+def _judged_report(evidence: Evidence, vouching: Vouching) -> Judged:
+    endorsement = vouching.endorsement or evidence.endorsement
+    if endorsement is None:
+        raise Misconfigured(
+            "endorsement-missing",
+            "Without the certificates of the chip's key an SNP report cannot be judged.",
+            "Give the VCEK or VLEK with --vek FILE and its issuers with --chain FILE.",
+        )
+    if evidence.inner is not EvidenceKind.AZURE_HCL:
+        verified = verify_snp(evidence.data, endorsement, vouching.amd_roots, vouching.at)
+        return judged_snp(verified, AttestRequest(evidence=b""))
+    verified = verify_hcl(evidence.data, endorsement, vouching.amd_roots, vouching.at)
+    runtime = ClientData(DataType.JSON, verified.runtime or b"")
+    return judged_snp(verified, AttestRequest(evidence=b"", runtime=runtime))
+
+
+def _judged_quote(evidence: Evidence, vouching: Vouching) -> Judged:
+    if vouching.collateral is None:
+        raise Misconfigured(
+            "collateral-missing", "Without collateral a quote cannot be judged.", "Give it with --collateral FILE."
+        )
+    tdx = Quote.parse(evidence.data).header.tee_type == TeeType.TDX
+    judge = Judge(
+        roots=vouching.roots,
+        amd_roots=(),
+        accept=frozenset(TcbStatus),
+        collateral=_One(Chosen.of(vouching.collateral)),
+        at=vouching.at,
+    )
+    return judge.judge(
         Kind.TDX_VM if tdx else Kind.SGX_ENCLAVE,
-        AttestRequest(evidence=quote),
+        AttestRequest(evidence=evidence.data),
         simulated=None,
-        now=at,
+        now=vouching.at,
         evaluation_number=lambda: None,
         wait=True,
     )
-    return as_policy_claims({**judged.claims, **judged.own})
 
 
 class _One:
