@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.bed import bed, images, node
+from tests.cluster.bed import bed, images
 from tests.cluster.bed.door import open_door
 from tests.cluster.bed.layout import NODES, Layout
 from tests.cluster.bed.machine import Machine
+from tests.cluster.bed.node import start_kubelet
 from tests.cluster.bed.processes import BedError, run, wait_for
 
 
@@ -51,7 +52,7 @@ class Node:
         """End kubelet by this signal and start it again."""
         self.machine.stop("kubelet", number)
         site = next(site for site in NODES if site.name == self.name)
-        node.start_kubelet(self.layout, site, bed.kubectl(self.layout).parent)
+        start_kubelet(self.layout, site, bed.kubectl(self.layout).parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +166,11 @@ class Cluster:
             and all(status["ready"] for status in item["status"].get("containerStatuses") or [{"ready": False}])
         }
 
-    def import_image(self, archive: Path, name: str) -> None:
-        """Give an image (`oci-archive:`) to every node of the bed; `name` ends in the tag that the archive has."""
+    def import_image(self, archive: Path, name: str, *nodes: str) -> None:
+        """Give an image (`oci-archive:`) to nodes of the bed, all by default; `name` ends in the archive's own tag."""
         layout = self._bed()
-        for site in NODES:
-            images.load(layout, site.name, archive, name)
+        for node in nodes or [site.name for site in NODES]:
+            images.load(layout, node, archive, name)
 
     def node(self, name: str) -> Node:
         """`confidential` or `ordinary`; skips the test on a cluster that is not the bed."""

@@ -21,14 +21,18 @@ EPC = "64Mi,64Mi"
 _RESOURCES = ROOT / "deploy/helm/kloister/crds/confidentialnodes.yaml"
 _PORT = 8443
 BROKER = f"{CONTROL.address}:7443"
-_AGENT = ("node", "--simulate", EPC, "--quotes", "/var/run/aesmd")
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Platform and agent on one node; webhook and controller on the control machine."""
+    """Platform and agent on one node; webhook and controller on the control machine.
+
+    Attributes:
+        epc: of the node, by NUMA node.
+    """
 
     cluster: Cluster
+    epc: str = EPC
 
     @property
     def node(self) -> Node:
@@ -79,8 +83,8 @@ class Stack:
     def start_agent(self) -> None:
         """Start the node's agent."""
         control = self.state / "platform" / "control.sock"
-        options = ("--platform", control, "--node-name", self.node.name)
-        self._start(self.node.machine, "agent", *_AGENT, *options)
+        options = ("--simulate", self.epc, "--quotes", "/var/run/aesmd", "--platform", control)
+        self._start(self.node.machine, "agent", "node", *options, "--node-name", self.node.name)
 
     @property
     def allocatable(self) -> dict[str, str]:

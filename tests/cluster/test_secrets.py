@@ -1,56 +1,109 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kloister.kubernetes.controller.refusals import REASON
 from kloister.serve.demo import tamper
 from tests.cluster.access import Cluster
-from tests.cluster.clinic import IMAGE, PASSWORD, PORT, Clinic
-from tests.cluster.objects import service
+from tests.cluster.applications import clinic, nginx, redis
+from tests.cluster.applications.application import Converted
+from tests.cluster.applications.clinic import CLINIC, Clinic
+from tests.cluster.applications.nginx import NGINX, Nginx
+from tests.cluster.applications.redis import REDIS, RedisCache
 from tests.cluster.stack import NAMESPACE, Stack
 
+EPC = "256Mi,256Mi"  # for three pods of each application at once
 OTHER, CHANGED = "bed.invalid/other-clinic:1", "bed.invalid/changed-clinic:1"
 
 
 @pytest.fixture(scope="module")
-def clinic(any_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
-    """Kloister with a broker on the bed, and the clinic for it."""
-    stack = Stack(replace(any_cluster, namespace=NAMESPACE))
+def stack(any_cluster: Cluster) -> Iterator[Stack]:
+    """Kloister with a broker on the bed."""
+    stack = Stack(replace(any_cluster, namespace=NAMESPACE), EPC)
     try:
         stack.install()
         stack.start_broker()
-        made = Clinic(stack, tmp_path_factory.mktemp("clinic"))
-        made.make()
-        yield made
+        yield stack
     finally:
         stack.uninstall()
 
 
-def test_a_converted_deployment_gets_its_secrets_is_scaled_and_serves_tls(clinic: Clinic, cluster: Cluster) -> None:
-    cluster.apply(clinic.objects(1), service("clinic", 443, PORT, "NodePort"))
-    cluster.kubectl("rollout", "status", "deployment/clinic", "--timeout=60s", seconds=70)
-    port = cluster.get("service", "clinic")["spec"]["ports"][0]["nodePort"]
-    cluster.wait("an answer", lambda: clinic.answers(cluster, port), 20)
-    cluster.kubectl("scale", "deployment/clinic", "--replicas=3")
-    cluster.wait("three pods", lambda: len(cluster.ready("app=clinic")) == 3)
-    cluster.kubectl("delete", "pod", min(cluster.ready("app=clinic")))
-    cluster.wait("three pods again", lambda: len(cluster.ready("app=clinic")) == 3)
-    cluster.wait("an answer", lambda: clinic.answers(cluster, port), 20)
-    _nowhere(cluster)
+@pytest.fixture(scope="module")
+def converted_clinic(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Clinic:
+    """The clinic on the nodes."""
+    made = Clinic(stack, CLINIC, tmp_path_factory.mktemp("clinic"))
+    made.prepare()
+    return made
 
 
-def _nowhere(cluster: Cluster) -> None:
-    """The secret is in no object, not in etcd, no log and on no node's disk."""
-    forms = [PASSWORD.encode(), base64.b64encode(PASSWORD.encode())]
+@pytest.fixture(scope="module")
+def applications(
+    stack: Stack, converted_clinic: Clinic, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Clinic, RedisCache, Nginx]:
+    """All three."""
+    for program in (redis.PROGRAM, nginx.PROGRAM):
+        if not program.exists():
+            pytest.skip(f"{program} is not installed: apt-get install {program.name}")
+    cache = RedisCache(stack, REDIS, tmp_path_factory.mktemp("redis"))
+    pages = Nginx(stack, NGINX, tmp_path_factory.mktemp("nginx"))
+    cache.prepare()
+    pages.prepare()
+    return converted_clinic, cache, pages
+
+
+def test_converted_deployments_get_their_secrets_are_scaled_and_serve(
+    applications: tuple[Clinic, RedisCache, Nginx], cluster: Cluster
+) -> None:
+    pages = applications[-1]
+    for one in applications:
+        cluster.apply(*one.objects(1))
+    doors = [one.door(cluster) for one in applications]
+    _all_answer(cluster, applications, doors)
+    _scale(cluster, applications, 3)
+    keys = pages.keys()
+    cluster.kubectl("delete", "pod", *(min(cluster.ready(f"app={one.application.name}")) for one in applications))
+    _wait_for(cluster, applications, 3)
+    _all_answer(cluster, applications, doors)
+    _nowhere(cluster, applications, {clinic.PASSWORD, redis.PASSWORD} | keys | pages.keys())
+    _scale(cluster, applications, 1)
+    _all_answer(cluster, applications, doors)
+
+
+def _scale(cluster: Cluster, applications: Sequence[Converted], replicas: int) -> None:
+    names = [f"deployment/{one.application.name}" for one in applications]
+    cluster.kubectl("scale", f"--replicas={replicas}", *names)
+    _wait_for(cluster, applications, replicas)
+
+
+def _wait_for(cluster: Cluster, applications: Sequence[Converted], pods: int) -> None:
+    for one in applications:
+        selector = f"app={one.application.name}"
+        cluster.wait(f"{pods} pods of {selector}", lambda: len(cluster.ready(selector)) == pods, 90)  # noqa: B023 (asked at once)
+
+
+def _all_answer(cluster: Cluster, applications: Sequence[Converted], doors: Sequence[int]) -> None:
+    for one, door in zip(applications, doors, strict=True):
+        cluster.wait(f"an answer of {one.application.name}", lambda: one.answers(door), 90)  # noqa: B023 (asked at once)
+
+
+def _nowhere(cluster: Cluster, applications: Sequence[Converted], secrets: set[str]) -> None:
+    """The secrets are in no object, not in etcd, no log and on no node's disk."""
+    forms = [form for secret in secrets for form in (secret.encode(), base64.b64encode(secret.encode()))]
+    assert len(forms) > 2 * len(applications)
     shown = cluster.kubectl("get", "all,secrets,configmaps,events", "--all-namespaces", "--output=yaml")
-    logs = "".join(cluster.kubectl("logs", name) for name in cluster.ready("app=clinic"))
+    logs = "".join(
+        cluster.kubectl("logs", name) for one in applications for name in cluster.ready(f"app={one.application.name}")
+    )
     for place, content in {"objects": shown.encode(), "etcd": cluster.etcd(), "logs": logs.encode()}.items():
-        assert IMAGE.encode() in content or place == "logs", place
+        assert CLINIC.image.encode() in content or place == "logs", place
         assert not any(form in content for form in forms), place
     for node in ("confidential", "ordinary"):
         disk = cluster.node(node).disk
@@ -65,39 +118,59 @@ def _holding(disk: Path, *forms: bytes) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
-def test_another_measurement_gets_nothing_and_says_why(clinic: Clinic, cluster: Cluster) -> None:
-    clinic.convert("other", "--writable", "/scratch")
-    clinic.bring("other", OTHER)
-    cluster.apply(clinic.objects(1, OTHER))
-    assert "measurement-not-allowed" in _why(cluster)
+def test_another_measurement_gets_nothing_and_says_why(converted_clinic: Clinic, cluster: Cluster) -> None:
+    converted_clinic.convert("other", "--writable", "/scratch")
+    converted_clinic.bring("other", OTHER)
+    converted_clinic.start(cluster, OTHER)
+    assert _refusal(cluster).code == "measurement-not-allowed"
 
 
-def test_a_changed_image_does_not_start_and_says_why(clinic: Clinic, cluster: Cluster) -> None:
-    changed = tamper.Layout(clinic.folder / "clinic", clinic.folder / "changed")
+def test_a_changed_image_does_not_start_and_says_why(converted_clinic: Clinic, cluster: Cluster) -> None:
+    folder = converted_clinic.folder
+    changed = tamper.Layout(folder / "converted", folder / "changed")
     tamper.edit(changed, "app/clinic/model.json", tamper.change_byte("app/clinic/model.json"))
-    clinic.bring("changed", CHANGED)
-    cluster.apply(clinic.objects(1, CHANGED))
-    assert "file-changed" in _why(cluster)
+    converted_clinic.bring("changed", CHANGED)
+    converted_clinic.start(cluster, CHANGED)
+    assert _refusal(cluster).code == "file-changed"
 
 
-def test_a_platform_of_revoked_tcb_gets_nothing_and_says_why(clinic: Clinic, cluster: Cluster) -> None:
-    clinic.set_tcb("Revoked")
+def test_a_platform_of_revoked_tcb_gets_nothing_and_says_why(converted_clinic: Clinic, cluster: Cluster) -> None:
+    converted_clinic.set_tcb("Revoked")
     try:
-        cluster.apply(clinic.objects(1))
-        assert "tcb-" in _why(cluster)
+        converted_clinic.start(cluster)
+        assert _refusal(cluster).code == "tcb-revoked"
     finally:
-        clinic.set_tcb("UpToDate")
+        converted_clinic.set_tcb("UpToDate")
 
 
-def _why(cluster: Cluster) -> str:
-    """The termination message of the only pod's container, when it has ended."""
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    pod: str
+    code: str
+    text: str
 
-    def ended() -> str:
-        statuses = [
-            status for item in cluster.get("pods")["items"] for status in item["status"].get("containerStatuses", ())
-        ]
-        states = [status[key].get("terminated") for status in statuses for key in ("state", "lastState")]
-        return next((str(state.get("message")) for state in states if state), "")
 
-    cluster.wait("the container's end", ended)
-    return ended()
+def _refusal(cluster: Cluster) -> _Refusal:
+    """Why the only pod's container ended: the same in its termination message, its log and an event of the pod."""
+    cluster.wait("the container's end", lambda: _ended(cluster))
+    refusal = _ended(cluster)[0]
+    cluster.wait("the event", lambda: cluster.events(refusal.pod, REASON), 20)
+    (said,) = cluster.events(refusal.pod, REASON)
+    assert f"[{refusal.code}]" in said
+    assert refusal.text[:100] in said
+    assert f'"code": "{refusal.code}"' in cluster.kubectl("logs", "--all-containers", refusal.pod)
+    return refusal
+
+
+def _ended(cluster: Cluster) -> list[_Refusal]:
+    found = []
+    for item in cluster.get("pods")["items"]:
+        for status in item["status"].get("containerStatuses", ()):
+            states = [status[key].get("terminated") for key in ("state", "lastState")]
+            found += [_parsed(item["metadata"]["name"], state["message"]) for state in states if state]
+    return found
+
+
+def _parsed(pod: str, message: str) -> _Refusal:
+    document: dict[str, Any] = json.loads(message)
+    return _Refusal(pod, document["code"], document["text"])

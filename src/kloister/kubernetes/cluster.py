@@ -6,7 +6,7 @@ Objects are plain dictionaries, so that what decides about them stays pure.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx2
 from lightkube import AsyncClient
@@ -16,7 +16,7 @@ from lightkube.models.coordination_v1 import LeaseSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.admissionregistration_v1 import MutatingWebhookConfiguration
 from lightkube.resources.coordination_v1 import Lease
-from lightkube.resources.core_v1 import Node, Pod
+from lightkube.resources.core_v1 import Event, Node, Pod
 from lightkube.types import OnErrorAction, OnErrorResult, PatchType
 
 from kloister.errors import Misconfigured, Unavailable
@@ -93,6 +93,20 @@ class Cluster:
         """The pods of all namespaces that failed."""
         found = self._client.list(Pod, namespace="*", fields={"status.phase": "Failed"})
         return [pod.to_dict() async for pod in found]
+
+    async def changes_of_pods(self, node: str) -> AsyncIterator[tuple[str, Json]]:
+        """For ever: (`ADDED` | `MODIFIED` | `DELETED`, pod) of the pods on a node, beginning with what is there."""
+        async for event, pod in self._client.watch(Pod, namespace="*", fields={"spec.nodeName": node}, on_error=_again):
+            yield event, pod.to_dict()
+
+    async def write_event(self, event: Json) -> None:
+        """Create an Event, or change its message, count and time."""
+        metadata = event["metadata"]
+        patch = {name: event[name] for name in ("message", "count", "lastTimestamp")}
+        namespace, kind = metadata["namespace"], PatchType.MERGE
+        call = self._client.patch(Event, metadata["name"], patch, namespace=namespace, patch_type=kind)
+        if await self._found(call) is None:
+            await self._patched(self._client.create(cast("Event", Event.from_dict(event))))
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """Delete this very pod; nothing happens where it is gone or another has its name."""

@@ -40,7 +40,8 @@ class Machine:
     def create(self) -> None:
         """Make the namespaces; they end when the first process does."""
         command = self._joining([*_UNSHARE, "--fork", "--kill-child", "--", str(self.layout.init)])
-        outer = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        with self.layout.log(self.name, "first").open("ab") as log:  # whoever reads our output would wait for its end
+            outer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         wait_for(f"the machine {self.name}", lambda: _children(outer.pid), 10, 0.02)
         self.layout.first(self.name).write_text(str(_children(outer.pid)[0]))
         self.run("hostname", self.name)

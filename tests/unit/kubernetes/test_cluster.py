@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from kloister import clock
 from kloister.errors import KloisterError, Misconfigured
+from kloister.formats.protocol.events import Refused
 from kloister.kubernetes.cluster import Cluster, Conflict
 from kloister.kubernetes.controller.leader import Candidate
 from kloister.kubernetes.controller.loop import Controller
@@ -185,3 +187,41 @@ def test_refusals_have_their_codes(server: ApiServer, monkeypatch: pytest.Monkey
     with pytest.raises(Misconfigured) as caught:
         Cluster()
     assert caught.value.code == "cluster-unknown"
+
+
+def test_a_refused_pod_of_a_node_with_an_agent_gets_an_event_once(server: ApiServer) -> None:
+    said = json.dumps(Refused("file-changed", "A file was changed.").build())
+    ended = {"terminated": {"exitCode": 70, "message": said, "finishedAt": "2026-11-22T12:00:00Z"}}
+    container = {"name": "app", "image": "i", "resources": {"limits": {"sgx.intel.com/epc": "40Mi"}}}
+    status = {"name": "app", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": ended}
+    document = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop"},
+        "spec": {"nodeName": "n1", "containers": [container]}, "status": {"containerStatuses": [status]},
+    }  # fmt: skip
+
+    async def told() -> list[Any]:
+        cluster = Cluster()
+        server.put(NODE, node())
+        server.put("/api/v1/namespaces/shop/pods/p", document)
+        await cluster.write_report(reported())
+        controller = Controller(cluster, await led(cluster), taint=True)
+        running = asyncio.create_task(controller.run())
+        try:
+            while not (events := _events(server)):  # noqa: ASYNC110 -- the server runs in another thread
+                await asyncio.sleep(0.02)
+            server.put("/api/v1/namespaces/shop/pods/p", document)
+            await asyncio.sleep(0.3)
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+            await cluster.close()
+        return events
+
+    (event,) = asyncio.run(asyncio.wait_for(told(), 20))
+    assert "[file-changed]" in event["message"]
+    assert len([path for method, path in server.requests if method == "POST" and path.endswith("/events")]) == 1
+
+
+def _events(server: ApiServer) -> list[Any]:
+    return [item for path, item in server.objects.items() if path.startswith("/api/v1/namespaces/shop/events/")]

@@ -11,6 +11,7 @@ from kloister import clock
 from kloister.errors import KloisterError, Malformed
 from kloister.kubernetes.cluster import Conflict
 from kloister.kubernetes.controller.leader import RENEW, Candidate
+from kloister.kubernetes.controller.telling import Pods, Telling
 from kloister.kubernetes.controller.wanted import change, left_behind
 from kloister.kubernetes.resources import ConfidentialNode
 
@@ -20,7 +21,7 @@ _SETTLE = 0.2  # seconds that reports are gathered before nodes are looked at
 Json = dict[str, Any]
 
 
-class Nodes(Protocol):
+class Nodes(Pods, Protocol):
     """What the loop needs of the API server (`kubernetes.cluster.Cluster`)."""
 
     async def nodes(self) -> list[Json]: ...  # noqa: D102 (see Cluster)
@@ -45,15 +46,19 @@ class Controller:
         self._cluster = cluster
         self._candidate = candidate
         self._taint = taint
+        self._telling = Telling(cluster, lambda: candidate.leads(clock.monotonic()))
         self._changed = asyncio.Event()
         self.synced = False  # whether a round has succeeded, for readiness
 
     async def run(self) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._lead())
-            group.create_task(self._watch())
-            group.create_task(self._rounds())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._lead())
+                group.create_task(self._watch())
+                group.create_task(self._rounds())
+        finally:
+            await self._telling.close()
 
     async def _lead(self) -> None:
         while True:
@@ -88,6 +93,7 @@ class Controller:
     async def round(self) -> None:
         """Look at everything once and mend it."""
         reports = {report.name: report for report in map(_parsed, await self._cluster.reports()) if report}
+        self._telling.follow(reports)
         for node in await self._cluster.nodes():
             await self._mend(node, reports.get(_name(node)))
         for pod in left_behind(await self._cluster.failed_pods()):

@@ -103,7 +103,7 @@ def left_behind(pods: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     Kubernetes never runs such a pod again (kubernetes/kubernetes issue 128043). A pod without an owner stays: nobody
     would replace it.
     """
-    return [pod for pod in pods if _failed_admission(pod) and _owned(pod) and _asks(pod)]
+    return [pod for pod in pods if _failed_admission(pod) and _owned(pod) and asks_for_epc(pod)]
 
 
 def _failed_admission(pod: Mapping[str, Any]) -> bool:
@@ -116,7 +116,8 @@ def _owned(pod: Mapping[str, Any]) -> bool:
     return any(owner.get("controller") for owner in owners)
 
 
-def _asks(pod: Mapping[str, Any]) -> bool:
+def asks_for_epc(pod: Mapping[str, Any]) -> bool:
+    """Whether a container of the pod has a limit of EPC or of SGX's devices."""
     spec = pod.get("spec") or {}
     containers = [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]
     asked = {name for container in containers for name in ((container.get("resources") or {}).get("limits") or {})}

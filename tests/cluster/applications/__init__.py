@@ -1,0 +1,1 @@
+"""Applications that are converted for the broker of the bed and run there as deployments."""
