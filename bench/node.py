@@ -59,7 +59,13 @@ def measure(folder: Path, size: str, arguments: argparse.Namespace) -> dict[str,
     state, kubelet = folder / "state", Kubelet(folder / "kubelet")
     control = state / "platform" / "control.sock"
     account = folder / "account"
-    with kubelet, in_cluster(ApiServer(), account) as pod, served("platform", "--state", state), waited(control):
+    epc = {"KLOISTER_PLATFORM_EPC": ",".join(str(int(one.removesuffix("Gi")) << 10) for one in size.split(","))}
+    with (
+        kubelet,
+        in_cluster(ApiServer(), account) as pod,
+        served("platform", "--state", state, environment=epc),
+        waited(control),
+    ):
         began = time.monotonic()
         options = (
             "--simulate",

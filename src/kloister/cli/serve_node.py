@@ -17,7 +17,8 @@ def node(
         typer.Option(
             envvar="KLOISTER_NODE_SIMULATE",
             metavar="SIZE[,SIZE..]",
-            help="Offer a simulated node with so much EPC, one size for each NUMA node [default: the machine's SGX].",
+            help="Offer a simulated node with so much EPC, one size for each NUMA node; `platform`: what that has "
+            "[default: the machine's SGX].",
         ),
     ] = "",
     kubelet: Annotated[Path, typer.Option(metavar="DIR", help="The kubelet's folder.")] = Path("/var/lib/kubelet"),
@@ -57,6 +58,25 @@ def node(
         int, typer.Option(min=1, max=4096, help="Containers of the node that may have the device nodes at once.")
     ] = 110,
     *,
+    library: Annotated[
+        str,
+        typer.Option(
+            "--quote-library",
+            metavar="NAME",
+            envvar="KLOISTER_NODE_QUOTE_LIBRARY",
+            help="Intel's quote library, loaded where aesmd is not there at the start; empty: never.",
+        ),
+    ] = "libsgx_dcap_ql.so.1",
+    abstract: Annotated[
+        str,
+        typer.Option(
+            "--abstract-socket",
+            metavar="NAME",
+            envvar="KLOISTER_NODE_ABSTRACT_SOCKET",
+            help="Serve quotes at this abstract socket, too, for programs in the agent's network namespace; "
+            "Gramine and Intel's SDK look for sgx_aesm_socket_base [default: none].",
+        ),
+    ] = "",
     block: Annotated[
         str,
         typer.Option(
@@ -84,14 +104,14 @@ def node(
     from kloister.cli.words import options
     from kloister.kubernetes.node.epc import parse_block, parse_sizes
     from kloister.serve.node import Options
+    from kloister.serve.node_platform import ITS_OWN
     from kloister.services.broker.binding import parse_address
 
     with options():
         parse_address(listen)
-        if simulate:
-            parse_sizes(simulate)
+        sections = parse_sizes(simulate) if simulate and simulate != ITS_OWN else ()
         if block:
-            parse_block(block, parse_sizes(simulate) if simulate else ())
+            parse_block(block, sections)
     become(
         Options(
             simulate=simulate,
@@ -101,6 +121,8 @@ def node(
             quotes=quotes and quotes.absolute(),
             platform=platform and platform.absolute(),
             aesm=aesm.absolute(),
+            library=library,
+            abstract=abstract,
             root=root.absolute(),
             listen=listen,
             node=node_name,

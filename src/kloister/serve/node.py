@@ -7,7 +7,7 @@ import logging
 import os
 import platform as machine
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,18 +15,19 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from kloister.errors import Denied, Misconfigured, Unavailable
+from kloister.errors import Misconfigured, Unavailable
 from kloister.kubernetes import logs
 from kloister.kubernetes.node.agent import NO_QUOTES, Agent, Parts
 from kloister.kubernetes.node.allocations.book import Allocations
 from kloister.kubernetes.node.allocations.cgroups import Cgroups
 from kloister.kubernetes.node.allocations.watching import Watch
 from kloister.kubernetes.node.detection import NodeFacts, detect, simulated
-from kloister.kubernetes.node.epc import parse_block, parse_sizes
+from kloister.kubernetes.node.epc import EpcSection, parse_block, parse_sizes
 from kloister.kubernetes.node.plugin import cdi
 from kloister.kubernetes.node.plugin.service import DevicePlugin, Settings
 from kloister.kubernetes.node.quotes import (
     ForwardBackend,
+    LibraryBackend,
     QuoteBackend,
     QuoteMetrics,
     QuoteServer,
@@ -36,8 +37,10 @@ from kloister.kubernetes.node.quotes import (
 )
 from kloister.kubernetes.node.report import Reporter
 from kloister.kubernetes.node.reporting import ACCOUNT, InCluster
+from kloister.kubernetes.node.tcb import TcbWatch
+from kloister.serve.node_platform import ITS_OWN, SimulatedPlatform, sections_at
+from kloister.serve.node_tcb import configured_judge, simulated_judge
 from kloister.services.broker.binding import bind_tcp
-from kloister.tee.simulated import asking
 
 _LOG = logging.getLogger("kloister.node")
 _PRIVATE, _OPEN = 0o711, 0o755
@@ -53,12 +56,15 @@ class Options:
     """What the operator says.
 
     Attributes:
-        simulate: EPC of a simulated node by NUMA node, `32Gi,32Gi`; empty: the node's own SGX.
+        simulate: EPC of a simulated node by NUMA node, `32Gi,32Gi`; `platform`: as the platform has it; empty: the
+            node's own SGX.
         kubelet: the kubelet's folder.
         run: the agent's folder, on a tmpfs, under the same path on the host: containers get parts of it mounted.
         quotes: the quote socket's folder; None: `quotes` in `run`.
         platform: control socket of the simulated platform; None: nobody builds enclaves or makes quotes.
         aesm: socket of Intel's aesmd, which makes the quotes of real SGX.
+        library: Intel's quote library, for where aesmd is not; empty: never.
+        abstract: name of an abstract socket beside the quote socket; empty: none.
         root: where the host's files are: /dev, and /proc and /sys.
         listen: HOST:PORT of health and metrics.
         node: name of the Node object whose ConfidentialNode is written; empty: none is.
@@ -80,6 +86,8 @@ class Options:
     node: str
     places: int
     cdi: Path | None = None
+    library: str = ""
+    abstract: str = ""
     account: Path = ACCOUNT
 
 
@@ -103,7 +111,7 @@ def run(options: Options) -> None:
 
 def _facts(options: Options) -> NodeFacts:
     simulate = options.simulate
-    facts = simulated(parse_sizes(simulate), machine.release()) if simulate else detect(options.root)
+    facts = simulated(_sections(options), machine.release()) if simulate else detect(options.root)
     for finding in facts.findings:
         _LOG.log(
             logging.WARNING if finding.remedy else logging.INFO,
@@ -113,6 +121,10 @@ def _facts(options: Options) -> NodeFacts:
     if not facts.capable and not options.node:
         raise _INCAPABLE
     return replace(facts, block=parse_block(options.block, facts.epc)) if options.block else facts
+
+
+def _sections(options: Options) -> tuple[EpcSection, ...]:
+    return sections_at(options.platform) if options.simulate == ITS_OWN else parse_sizes(options.simulate)
 
 
 def _make(folder: Path, mode: int) -> None:
@@ -126,7 +138,8 @@ def _make(folder: Path, mode: int) -> None:
 
 
 async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.socket) -> None:
-    platform = SimulatedPlatform(options.platform, options.run) if options.platform and facts.simulated else None
+    control = options.platform if facts.simulated else None
+    platform = SimulatedPlatform(control, options.run, facts.epc) if control else None
     allocations = Allocations(options.run / "allocations", platform)
     watch = Watch(options.kubelet, allocations, Cgroups(options.root))
     settings = Settings(options.kubelet, quotes, options.places, cdi=options.cdi is not None)
@@ -135,6 +148,8 @@ async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.so
     )
     registry = CollectorRegistry()
     server = _quotes(options, facts, quotes, registry)
+    judge = simulated_judge(control) if control else configured_judge(os.environ, options.run / "collateral")
+    tcb = TcbWatch(lambda: server.quote if server is not None else None, judge if facts.capable else None)
     async with _reporting(options) as reporter:
         parts = Parts(
             facts=facts,
@@ -146,6 +161,7 @@ async def _run(options: Options, facts: NodeFacts, quotes: Path, sock: socket.so
             readiness=partial(_readiness, facts, server),
             name=options.node,
             reporter=reporter,
+            tcb=tcb,
         )
         await Agent(parts, sock).run()
 
@@ -155,13 +171,26 @@ def _quotes(options: Options, facts: NodeFacts, folder: Path, registry: Collecto
     if not facts.capable:
         return None
     if not facts.simulated:
-        backend = ForwardBackend(options.aesm)
+        backend = _intels(options)
     elif options.platform is not None:
         backend = SimulatedBackend(options.platform)
     else:
         return None
-    settings = QuoteSettings(folder / "aesm.socket", proc=options.root / "proc")
+    settings = QuoteSettings(folder / "aesm.socket", options.abstract, proc=options.root / "proc")
     return QuoteServer(settings, backend, QuoteMetrics(registry))
+
+
+def _intels(options: Options) -> QuoteBackend:
+    """Intel's aesmd where it is; else Intel's quote library, if it is here and none of it is waited for."""
+    if not options.aesm.exists() and options.library:
+        try:
+            backend = LibraryBackend(options.library)
+        except Unavailable as error:
+            _LOG.warning(error.text, extra={"code": error.code, "remedy": error.hint})
+        else:
+            _LOG.info("quotes of Intel's library", extra={"library": options.library})
+            return backend
+    return ForwardBackend(options.aesm)
 
 
 def _readiness(facts: NodeFacts, server: QuoteServer | None) -> Readiness:
@@ -189,34 +218,4 @@ async def _reporting(options: Options) -> AsyncIterator[Reporter | None]:
 def _healthy(root: Path, facts: NodeFacts, watch: Watch) -> bool:
     """Whether the device nodes are there, and the platform that builds the enclaves of a simulated one answers."""
     present = all((root / device.host.lstrip("/")).exists() for device in facts.devices)
-    return present and not isinstance(watch.platform_error, Unavailable)
-
-
-class SimulatedPlatform:
-    """Allocations at the simulated platform's control socket.
-
-    Args:
-        control: its control socket.
-        directory: where our allocations are; the platform may serve those of others, which are not touched.
-    """
-
-    def __init__(self, control: Path, directory: Path) -> None:
-        self._control = control
-        self._within = f"{directory}/"
-
-    async def allocate(self, name: str, size: int, directory: Path) -> None:
-        """See the port."""
-        await asking.allocate(self._control, name, size, directory)
-
-    async def release(self, name: str) -> None:
-        """See the port."""
-        try:
-            await asking.release(self._control, name)
-        except Denied as error:
-            if error.code != "allocation-unknown":
-                raise
-
-    async def allocations(self) -> Mapping[str, int]:
-        """See the port."""
-        known = await asking.allocations(self._control)
-        return {one.id: one.used for one in known if one.directory.startswith(self._within)}
+    return present and not isinstance(watch.platform_error, Unavailable | Misconfigured)

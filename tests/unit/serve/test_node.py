@@ -124,7 +124,10 @@ def test_an_agent_from_its_start_to_its_end_and_killed_in_between(folder: Path) 
     assert {"time", "level", "logger", "message"} <= agent.said()[0].keys()
 
 
-def test_containers_get_a_socket_of_the_platform_and_the_quote_socket(folder: Path) -> None:
+def test_containers_get_a_socket_of_the_platform_and_the_quote_socket(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLOISTER_PLATFORM_EPC", "262144,262144")
     agent, state = Agent(folder), folder / "state"
     control = state / "platform" / "control.sock"
     with Kubelet(folder / "kubelet") as kubelet:
@@ -137,6 +140,8 @@ def test_containers_get_a_socket_of_the_platform_and_the_quote_socket(folder: Pa
             (known,) = client.allocations()
             assert (known.epc, known.directory) == (BLOCK, str(mounts["/run/kloister"]))
             kubelet.wait(lambda: agent.get("readyz")[0] == 200)
+            kubelet.wait(lambda: agent.figures()['kloister_tcb_status{status="UpToDate"}'] == 1)
+            assert 0 <= agent.figures()["kloister_collateral_age_seconds"] < 365 * 86400
             before = (mounts["/run/kloister"] / "enclave.sock").stat().st_ino
         with agent.started("--platform", control):
             kubelet.wait(lambda: kubelet.capacity(EPC_BLOCK) == 8192 and kubelet.allocatable(EPC_BLOCK) == 0)
@@ -146,6 +151,21 @@ def test_containers_get_a_socket_of_the_platform_and_the_quote_socket(folder: Pa
                 kubelet.wait(lambda: _full(kubelet))
                 assert [one.id for one in client.allocations()] == [known.id], "the platform had forgotten it"
                 assert (mounts["/run/kloister"] / "enclave.sock").stat().st_ino != before
+
+
+def test_an_agent_offers_what_its_platform_has_and_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KLOISTER_PLATFORM_EPC", "1024,2048")
+    agent, state = Agent(folder), folder / "state"
+    control = state / "platform" / "control.sock"
+    with Kubelet(folder / "kubelet") as kubelet, served(state):
+        with agent.started("--platform", control, "--block", "1Mi", simulate="platform"):
+            kubelet.wait(lambda: kubelet.allocatable(EPC_BLOCK) == 3072)
+            kubelet.wait(lambda: agent.get("readyz")[0] == 200)
+            assert agent.figures()['kloister_epc_bytes{kind="simulated",node="1"}'] == 2 << 30
+        with agent.started("--platform", control, simulate="1Gi,1Gi"):
+            kubelet.wait(lambda: kubelet.capacity(EPC_BLOCK) == 2048 and kubelet.allocatable(EPC_BLOCK) == 0)
+            status, text = agent.get("readyz")
+            assert (status, "simulated-epc-differs" in text, "1024 MiB, 2048 MiB" in text) == (503, True, True)
 
 
 def test_a_node_reports_what_it_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

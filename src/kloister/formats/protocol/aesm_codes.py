@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+from types import MappingProxyType
 
 
 class AesmCode(IntEnum):
@@ -41,6 +43,45 @@ class AesmCode(IntEnum):
     ENCLAVE_LOAD = 48
     NO_QE_REPORT = 49
     KEY_CERTIFICATION = 50
+
+
+_LIBRARY = (
+    AesmCode.UNEXPECTED,
+    AesmCode.PARAMETER,
+    AesmCode.OUT_OF_MEMORY,
+    AesmCode.ECDSA_ID_MISMATCH,
+    AesmCode.PATHNAME_BUFFER_OVERFLOW,
+    AesmCode.FILE_ACCESS,
+    AesmCode.STORED_KEY,
+    AesmCode.PUB_KEY_ID_MISMATCH,
+    AesmCode.INVALID_PCE_SIG_SCHEME,
+    AesmCode.ATT_KEY_BLOB,
+    AesmCode.UNSUPPORTED_ATT_KEY_ID,
+    AesmCode.UNSUPPORTED_LOADING_POLICY,
+    AesmCode.INTERFACE_UNAVAILABLE,
+    AesmCode.PLATFORM_LIB_UNAVAILABLE,
+    AesmCode.ATT_KEY_NOT_INITIALIZED,
+    AesmCode.ATT_KEY_CERT_DATA_INVALID,
+    AesmCode.NO_PLATFORM_CERT_DATA,
+    AesmCode.OUT_OF_EPC,
+    AesmCode.REPORT_NOT_MADE,
+    AesmCode.ENCLAVE_LOST,
+    AesmCode.INVALID_REPORT,
+    AesmCode.ENCLAVE_LOAD,
+    AesmCode.NO_QE_REPORT,
+    AesmCode.KEY_CERTIFICATION,
+    AesmCode.NETWORK,
+    AesmCode.NETWORK,
+)
+_FIRST = 0xE001  # quote3_error_t (DCAP, sgx_ql_lib_common.h): 0xe001 and so on, in this order
+
+LIBRARY_CODES: Mapping[int, AesmCode] = MappingProxyType(dict(enumerate(_LIBRARY, _FIRST)))
+"""AESM's error for one of Intel's quote library; the last two are of the connection to the PCCS."""
+
+
+def of_library(error: int) -> AesmCode:
+    """AESM's error for a `quote3_error_t` that is not 0."""
+    return LIBRARY_CODES.get(error, AesmCode.UNEXPECTED)
 
 
 def reason_of(code: int) -> str:

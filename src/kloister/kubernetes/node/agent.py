@@ -5,7 +5,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -20,6 +20,7 @@ from kloister.kubernetes.node.interface import Interface, Page
 from kloister.kubernetes.node.plugin.service import DevicePlugin
 from kloister.kubernetes.node.quotes import Readiness
 from kloister.kubernetes.node.report import Reporter, report
+from kloister.kubernetes.node.tcb import TcbWatch
 
 _LOG = logging.getLogger("kloister.node")
 _LOOK = 2.0  # seconds between two looks at whether something new is to be reported
@@ -42,6 +43,7 @@ class Parts:
         readiness: whether a quote can be had now.
         name: the node's, for its reports.
         reporter: where reports go; None for nowhere.
+        tcb: what the platform's evidence is worth.
     """
 
     facts: NodeFacts
@@ -53,6 +55,7 @@ class Parts:
     readiness: Callable[[], Readiness] = lambda: NO_QUOTES
     name: str = ""
     reporter: Reporter | None = None
+    tcb: TcbWatch = field(default_factory=lambda: TcbWatch(lambda: None, None))
 
 
 class Agent:
@@ -66,6 +69,7 @@ class Agent:
     def __init__(self, parts: Parts, sock: socket.socket) -> None:
         self._parts = parts
         parts.registry.register(metrics.NodeCollector(parts.facts, parts.plugin, parts.allocations, parts.watch))
+        parts.registry.register(parts.tcb)
         pages = {
             "/metrics": lambda: metrics.page(parts.registry),
             "/healthz": self._health,
@@ -99,6 +103,7 @@ class Agent:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(parts.plugin.run())
             tasks.create_task(parts.watch.run())
+            tasks.create_task(parts.tcb.run())
             if parts.quotes is not None:
                 tasks.create_task(parts.quotes())
             if parts.reporter is not None:

@@ -16,11 +16,21 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "Take the size that the cluster's largest node has by itself: `kloister node describe NODE`.",
     ),
     "simulated-epc": Reason("The EPC to simulate is not 1Mi to 16Ti for each NUMA node.", "Try 64Gi, or 32Gi,32Gi."),
+    "simulated-epc-differs": Reason(
+        "A simulated node offers another amount of EPC than its platform has.",
+        "Give --simulate and KLOISTER_PLATFORM_EPC the same sizes, or say --simulate platform.",
+    ),
+    "platform-nodes": Reason("The platform does not tell its NUMA nodes.", "Bring agent and platform to one version."),
     "node-incapable": Reason(
         "This node cannot run enclaves.", "`kloister doctor` says why; `--simulate` offers the simulated platform."
     ),
     "node-folder": Reason("A folder of the agent cannot be used.", "Choose another with --run or --quotes."),
     "quotes-off": Reason("Nobody makes quotes on this node.", "Name the simulated platform with --platform."),
+    "tcb-no-quote": Reason("No quote was made on this node yet.", "The first one that a pod takes tells the TCB."),
+    "tcb-no-collateral": Reason(
+        "Nobody was named who has the collateral of this platform.", "Set KLOISTER_COLLATERAL_SOURCES for the agent."
+    ),
+    "tcb-missing": Reason("The evidence has no TCB status.", "Only Intel publishes one."),
     # kubelet and device plugin
     "kubelet-unreachable": Reason(
         "The kubelet does not answer: it is not there, or it restarts.",

@@ -5,6 +5,7 @@ It never makes a quote for anything but a REPORT that the quoting enclave itself
 
 from kloister.kubernetes.node.quotes.backend import QuoteBackend
 from kloister.kubernetes.node.quotes.forward import ForwardBackend
+from kloister.kubernetes.node.quotes.library import LibraryBackend
 from kloister.kubernetes.node.quotes.metrics import QuoteMetrics
 from kloister.kubernetes.node.quotes.readiness import Readiness
 from kloister.kubernetes.node.quotes.server import QuoteServer
@@ -13,6 +14,7 @@ from kloister.kubernetes.node.quotes.simulated import SimulatedBackend
 
 __all__ = [
     "ForwardBackend",
+    "LibraryBackend",
     "Limits",
     "QuoteBackend",
     "QuoteMetrics",

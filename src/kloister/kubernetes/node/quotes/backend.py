@@ -19,8 +19,8 @@ class QuoteBackend(Protocol):
             KloisterError: nobody answers, or not as they must; `code_of` says what the client is told.
         """
 
-    async def trial(self) -> None:
-        """Make a quote as a client would, and look at it.
+    async def trial(self) -> bytes | None:
+        """Make a quote as a client would, look at it, and give it; None where nobody here can make a whole one.
 
         Raises:
             KloisterError: why no quote can be had now.

@@ -7,6 +7,7 @@ from kloister.errors import KloisterError, Malformed, Unavailable, Unverified
 from kloister.formats.protocol import aesm
 from kloister.formats.protocol.aesm import Answer, Asked
 from kloister.formats.protocol.aesm_codes import AesmCode
+from kloister.kubernetes.node.quotes.trying import try_quote
 
 SOCKET = Path("/var/run/aesmd/aesm.socket")
 """Where Intel's aesmd listens."""
@@ -51,22 +52,8 @@ class ForwardBackend:
         return _checked(request, body)
 
     async def trial(self) -> None:
-        """The calls before a quote: they fetch and check all that a quote needs, but a REPORT takes an enclave.
-
-        Raises:
-            Unavailable: as `answer`, and aesmd's own refusal as `aesm-*`.
-        """
-        for request in (
-            aesm.InitQuote(aesm.ECDSA_P256, want_key=True, size=32),
-            aesm.QuoteSize(aesm.ECDSA_P256),
-        ):
-            answer = await self.answer(request)
-            if answer.code != AesmCode.SUCCESS:
-                raise Unavailable(
-                    f"aesm-{answer.code}",
-                    f"aesmd refuses with error {answer.code}.",
-                    f"`kloister explain aesm-{answer.code}` says what to do.",
-                )
+        """All calls of a quote, up to the REPORT that only an enclave can make: see `trying`. Raises as that."""
+        await try_quote(self.answer)
 
     async def close(self) -> None:
         """Nothing is kept open."""

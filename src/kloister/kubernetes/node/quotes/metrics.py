@@ -29,7 +29,12 @@ class QuoteMetrics:
             buckets=_BUCKETS,
         )  # fmt: skip
         self.connections = Gauge("kloister_aesm_connections", "Connections that are open now.", registry=registry)
-        self.ready = Gauge("kloister_quotes_ready", "1 if the last trial made a quote.", registry=registry)
+        self.ready = Gauge("kloister_quotes_ready", "1 if the last trial found that one can be had.", registry=registry)
+        self.made = Gauge(
+            "kloister_quotes_last_timestamp_seconds",
+            "When a whole quote was made last.",
+            registry=registry,
+        )
         self._by_answer: dict[tuple[str, str], Counter] = {}
         self._by_pod: OrderedDict[str, Counter] = OrderedDict()
 

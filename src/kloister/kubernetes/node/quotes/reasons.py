@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from kloister.errors import BUG, Reason
+from kloister.formats.protocol.aesm_codes import LIBRARY_CODES, reason_of
 
 _PCCS = (
     "On the node: `curl -k` the `pccs_url` of /etc/sgx_default_qcnl.conf (localhost is the node there, and the "
@@ -40,7 +41,7 @@ _DEVICE = (
 _EPC = "Leave EPC for the quoting enclaves: stop an enclave, or ask for less `sgx.intel.com/epc` in pods."
 _SLOWER = "Ask less often or with fewer connections at once, or raise the helper's limits."
 
-REASONS: Mapping[str, Reason] = MappingProxyType({
+_ROWS = {
     # AESM's errors
     "aesm-*": Reason("AESM answered with an error of this number.", "See `journalctl -u aesmd` on the node."),
     "aesm-1": Reason("AESM failed in a way that it does not name.", _RESTART),
@@ -105,6 +106,13 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "aesm-0xe016": Reason("The quoting enclaves cannot be loaded.", _QE),
     "aesm-0xe018": Reason("The PCE did not certify the attestation key.", _DEVICE),
     "aesm-0xe019": Reason("The PCCS was not reached for the platform's certificates.", _PCCS),
+    "quote-library-missing": Reason(
+        "Intel's quote library cannot be loaded.",
+        "Install libsgx-dcap-ql and libsgx-dcap-default-qpl beside the agent, or aesmd on the node.",
+    ),
+    "quote-library-symbols": Reason(
+        "What is named as Intel's quote library is another one.", "Name libsgx_dcap_ql.so.1 with --quote-library."
+    ),
     # the helper's own
     "aesm-rate": Reason("The pod, or the user outside of pods, asks for more than its share of quotes.", _SLOWER),
     "aesm-patience": Reason("No answer came in time from what makes the quotes.", "See the helper's log for why."),
@@ -126,4 +134,8 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "Give it a folder that it may write to, and a name that no other service of the host uses.",
     ),
     "quote-loop": Reason("The helper would ask itself for quotes.", "Give the helper a folder of its own."),
-})  # fmt: skip
+}  # fmt: skip
+
+REASONS: Mapping[str, Reason] = MappingProxyType(
+    {f"aesm-{error:#06x}": _ROWS[reason_of(code)] for error, code in LIBRARY_CODES.items()} | _ROWS
+)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 
@@ -21,6 +22,14 @@ from kloister.kubernetes.node.quotes.settings import QuoteSettings
 
 _LOG = logging.getLogger("kloister.quotes")
 _ACCEPTED = 8  # connections accepted before others of the loop have their turn
+_CALLERS_OWN = (  # refusals that say nothing of what makes the quotes
+    AesmCode.PARAMETER,
+    AesmCode.BUSY,
+    AesmCode.UNSUPPORTED_ATT_KEY_ID,
+    AesmCode.ATT_KEY_NOT_INITIALIZED,
+    AesmCode.INVALID_REPORT,
+    AesmCode.NO_QE_REPORT,
+)
 _SWEEP = 0.5  # seconds between two looks for what is overdue
 
 
@@ -35,6 +44,9 @@ class QuoteServer:
 
     def __init__(self, settings: QuoteSettings, backend: QuoteBackend, metrics: QuoteMetrics) -> None:
         self.readiness: Readiness = NOT_TRIED
+        self.quote: bytes | None = None
+        """The latest quote of this platform, whoever asked for it; it says nothing that is secret."""
+        self._retry = asyncio.Event()  # set where a caller met what no caller is to blame for
         self._settings = settings
         self._backend = backend
         self._metrics = metrics
@@ -139,6 +151,7 @@ class QuoteServer:
         except TimeoutError:
             self._refuse(exchange, request.NUMBER, AesmCode.BUSY, "aesm-patience")
         except KloisterError as error:
+            self._retry.set()
             self._refuse(exchange, request.NUMBER, code_of(error), error.code)
         except Exception:  # noqa: BLE001 (one request must not end the helper of all)
             _LOG.exception("a request failed in a way that it should not")
@@ -148,12 +161,15 @@ class QuoteServer:
 
     def _answer(self, exchange: Exchange, request: aesm.Asked, answer: Answer, since: float) -> None:
         if answer.code != AesmCode.SUCCESS:
+            if answer.code not in _CALLERS_OWN:
+                self._retry.set()
             self._refuse(exchange, request.NUMBER, answer.code, reason_of(answer.code))
             return
         now = asyncio.get_running_loop().time()
         self._metrics.request(audit.name_of(request.NUMBER), "ok")
         if isinstance(request, aesm.GetQuote):
             self._metrics.quote(exchange.caller.pod, now - since)
+            self._note(answer.quote)
             audit.quoted(exchange.caller, request.report)
         self._send(exchange, answer, now)
 
@@ -185,7 +201,7 @@ class QuoteServer:
             before = self.readiness
             try:
                 async with asyncio.timeout(self._limits.backend_patience):
-                    await self._backend.trial()
+                    self._note(await self._backend.trial())
                 self.readiness = Readiness(ready=True)
             except TimeoutError:
                 self.readiness = Readiness(ready=False, code="aesm-patience", text="No quote was made in time.")
@@ -197,7 +213,20 @@ class QuoteServer:
             self._metrics.ready.set(self.readiness.ready)
             if self.readiness != before:
                 _LOG.warning("%s", _said(self.readiness))
-            await asyncio.sleep(self._settings.trial if self.readiness.ready else self._settings.retrial)
+            await self._pause()
+
+    def _note(self, quote: bytes | None) -> None:
+        if quote is not None:
+            self.quote = quote
+            self._metrics.made.set_to_current_time()
+
+    async def _pause(self) -> None:
+        """Until the next trial is due, or a caller's failure says that it is; not more often than while it fails."""
+        await asyncio.sleep(self._settings.retrial)
+        if self.readiness.ready:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._retry.wait(), max(0.0, self._settings.trial - self._settings.retrial))
+        self._retry.clear()
 
 
 def _said(readiness: Readiness) -> str:

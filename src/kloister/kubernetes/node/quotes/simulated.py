@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from kloister import entropy
-from kloister.errors import Denied, KloisterError, Malformed, Unverified
+from kloister.errors import Denied, KloisterError, Unverified
 from kloister.formats.dcap.quote import Quote
 from kloister.formats.pki import check_signature, p256_key, raw_signature
 from kloister.formats.protocol import aesm
@@ -13,6 +13,7 @@ from kloister.formats.protocol.aesm_codes import AesmCode
 from kloister.formats.protocol.platform import Plain
 from kloister.formats.protocol.quoting import KEY_ID, NONCE, REPORT, QeInfo, Quoted, QuoteReport, ReportContent
 from kloister.formats.protocol.typed import octets
+from kloister.kubernetes.node.quotes.keys import check_key_id, of_keys, parameter
 from kloister.kubernetes.node.quotes.link import PlatformLink
 
 _MOST_BUFFER = 128 * 1024  # bytes that a client may have its quote padded to; Gramine takes 8 KiB
@@ -35,17 +36,12 @@ class SimulatedBackend:
         """As AESM's quote service answers. Raises what the platform refuses, `platform-unreachable`, `peer-gone`."""
         match request:
             case aesm.InitQuote() | aesm.QuoteSize() | aesm.GetQuote():
-                refusal = _check_key_id(request.key_id)
+                refusal = check_key_id(request.key_id)
                 return Answer(request.NUMBER, refusal) if refusal else await self._of_key(request)
-            case aesm.SelectKey():
-                return _select(request)
-            case aesm.KeyNumber():
-                return Answer(request.NUMBER, count=1)
-            case aesm.KeyIds():
-                enough = request.size is not None and request.size >= aesm.KEY_ID_SIZE
-                return Answer(request.NUMBER, key_ids=aesm.ECDSA_P256) if enough else _parameter(request)
+            case _:
+                return of_keys(request)
 
-    async def trial(self) -> None:
+    async def trial(self) -> bytes:
         """A quote of an enclave of our own, its signature checked. Raises as `answer`, and `aesm-trial`."""
         info = await self._info()
         data = hashlib.sha256(entropy.draw(NONCE)).digest() * 2
@@ -60,6 +56,7 @@ class SimulatedBackend:
             raise Unverified(
                 "aesm-trial", f"The quote of the trial is not as it must be: {error.text}", "Start the platform anew."
             ) from None
+        return answer.quote
 
     async def close(self) -> None:
         """End the connection to the platform."""
@@ -72,48 +69,26 @@ class SimulatedBackend:
         if isinstance(request, aesm.QuoteSize):
             return Answer(request.NUMBER, count=info.quote_size)
         if request.want_key and (request.size or 0) < KEY_ID:
-            return _parameter(request)
+            return parameter(request)
         key = info.key_id if request.want_key else None
         return Answer(request.NUMBER, target_info=info.target_info, key_size=KEY_ID, key=key)
 
     async def _quote(self, request: aesm.GetQuote) -> Answer:
         wrap = request.qe_report_info or b""
         if len(request.report) != REPORT or len(wrap) not in (0, aesm.QE_REPORT_INFO_SIZE):
-            return _parameter(request)
+            return parameter(request)
         nonce, target = (wrap[:NONCE], wrap[NONCE:-REPORT]) if wrap else (None, None)
         try:
             quoted = Quoted.parse(await self._link.ask_quote(QuoteReport(request.report, nonce, target).build()))
         except Denied as error:
             return _refused(request, error)
         if not len(quoted.quote) <= request.size <= _MOST_BUFFER:
-            return _parameter(request)
+            return parameter(request)
         told = wrap[:-REPORT] + quoted.qe_report if quoted.qe_report else None
         return Answer(request.NUMBER, quote=quoted.quote.ljust(request.size, b"\0"), qe_report_info=told)
 
     async def _info(self) -> QeInfo:
         return QeInfo.parse(await self._link.ask(Plain("qeTargetInfo").build()))
-
-
-def _check_key_id(key_id: bytes | None) -> AesmCode | None:
-    """What AESM refuses a key id with: it must be there in its whole size, and name DCAP's key."""
-    if key_id is None or len(key_id) != aesm.KEY_ID_SIZE:
-        return AesmCode.PARAMETER
-    return None if aesm.is_ecdsa_p256(key_id) else AesmCode.UNSUPPORTED_ATT_KEY_ID
-
-
-def _select(request: aesm.SelectKey) -> Answer:
-    if not request.ids:
-        return Answer(request.NUMBER, key_ids=aesm.ECDSA_P256)
-    try:
-        wanted = aesm.parse_key_ids(request.ids)
-    except Malformed:
-        return _parameter(request)
-    found = next(filter(aesm.is_ecdsa_p256, wanted), None)
-    return Answer(request.NUMBER, AesmCode.SUCCESS if found else AesmCode.UNSUPPORTED_ATT_KEY_ID, key_ids=found)
-
-
-def _parameter(request: Asked) -> Answer:
-    return Answer(request.NUMBER, AesmCode.PARAMETER)
 
 
 def _refused(request: aesm.GetQuote, error: Denied) -> Answer:

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from kloister.formats.protocol.aesm_codes import AesmCode
 from kloister.kubernetes.node.quotes import ForwardBackend, SimulatedBackend
 from kloister.tee.simulated.client import PlatformClient
 from tests.support.aesm import receive, unpadded
-from tests.unit.kubernetes.node.quotes.helper import Helper, helping
+from tests.unit.kubernetes.node.quotes.helper import QUICK, Helper, eventually, helping
+from tests.unit.kubernetes.node.short import short
 
 INIT = aesm.InitQuote(ECDSA_P256, want_key=True, size=32)
 
@@ -76,6 +78,58 @@ def test_everything_goes_on_to_what_makes_quotes(control: Path, platform: Platfo
         assert helper.client.ask(aesm.KeyIds(256)) == Answer(22, key_ids=ECDSA_P256)
         assert helper.client.ask(aesm.Legacy.GET_LAUNCH_TOKEN).code == AesmCode.SERVICE_UNAVAILABLE
         assert helper.figure("kloister_aesm_requests_total", call="GetQuoteEx", code="aesm-47") == 1
+
+
+def trial(quote: Answer, size: int = 5000) -> str:
+    """What a trial says where aesmd answers the first two calls as it must, and the third one so."""
+    answers = {15: Answer(15, target_info=bytes(512), key_size=32, key=bytes(32)), 16: Answer(16, count=size)}
+
+    def answered(body: bytes) -> bytes:
+        number = aesm.request_number(body)
+        return whole(answers.get(number, quote))
+
+    async def tried(path: Path) -> None:
+        await ForwardBackend(path).trial()
+
+    with short() as folder, aesmd(folder / "real.socket", answered) as asked:
+        try:
+            asyncio.run(tried(folder / "real.socket"))
+        except KloisterError as error:
+            return error.code
+        last = aesm.parse_request(asked[-1])
+        assert isinstance(last, aesm.GetQuote)
+        assert last.size == size
+        return "ready"
+
+
+def test_a_trial_asks_for_a_whole_quote_and_only_its_report_may_be_refused() -> None:
+    assert trial(Answer(17, AesmCode.INVALID_REPORT)) == "ready"
+    assert trial(Answer(17, AesmCode.NETWORK)) == "aesm-12"
+    assert trial(Answer(17, AesmCode.NO_PLATFORM_CERT_DATA)) == "aesm-44"
+    assert trial(Answer(17, AesmCode.UNEXPECTED)) == "aesm-1"
+    assert trial(Answer(17, quote=bytes(5000))) == "aesm-trial"
+    assert trial(Answer(17, AesmCode.INVALID_REPORT), size=0) == "aesm-trial"
+
+
+def test_a_callers_failure_that_is_not_its_own_is_tried_at_once(tmp_path: Path) -> None:
+    state = {"code": AesmCode.SUCCESS}
+
+    def answered(body: bytes) -> bytes:
+        number = aesm.request_number(body)
+        found = {15: Answer(15, target_info=bytes(512), key_size=32, key=bytes(32)), 16: Answer(16, count=5000)}
+        return whole(found.get(number, Answer(17, 47)) if not state["code"] else Answer(number, state["code"]))
+
+    rare = replace(QUICK, trial=3600.0)
+    with (
+        aesmd(tmp_path / "real.socket", answered),
+        helping(tmp_path / "aesm.socket", ForwardBackend(tmp_path / "real.socket"), rare) as helper,
+    ):
+        assert helper.server.readiness.ready
+        state["code"] = AesmCode.NETWORK
+        assert helper.client.init().code == AesmCode.NETWORK
+        eventually(lambda: helper.server.readiness.code == "aesm-12")
+        state["code"] = AesmCode.SUCCESS
+        eventually(lambda: helper.server.readiness.ready)
 
 
 @pytest.mark.parametrize("code", [12, 38, 42, 44, 99])
