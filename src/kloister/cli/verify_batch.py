@@ -16,11 +16,12 @@ from kloister.cli.verify_inputs import MAX_ROOT, Inputs, read
 from kloister.cli.verify_text import Manner
 from kloister.formats.tokens.jwk import MAX_SIZE as MAX_KEYS
 from kloister.services.appraisal.batch import Row, Setup, Summary, judge_all
-from kloister.services.appraisal.batch_items import count, items
+from kloister.services.appraisal.batch_items import count, items, passed_over
 from kloister.services.appraisal.inputs import MAX_COLLATERAL
 from kloister.trust.policy.appraisal import MAX_SIZE as MAX_POLICY
 
 _NOT_OF_MANY = {"--bundle-out": "bundle_out", "--image": "image", "--vek": "vek", "--chain": "chain", "--crl": "crl"}
+_NAMED = 3  # files that were passed over, by name
 _QUESTIONS = ("other_collateral", "other_times", "other_updates", "other_evaluations")
 
 
@@ -35,7 +36,18 @@ def run_batch(paths: Sequence[str], inputs: Inputs, choice: Choice, manner: Mann
         print(row.text if setup.as_json else _line(row))
     for line in summary.lines():
         say(line)
+    _say_passed_over(passed_over(paths))
     return summary.total > 0 and summary.accepted == summary.total
+
+
+def _say_passed_over(names: Sequence[str]) -> None:
+    """What was not judged, so that nobody takes it for accepted."""
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        say(
+            f"{len(names)} passed over, whose extensions are not those of evidence: {', '.join(names[:_NAMED])}{more}."
+            " Name them to have them judged."
+        )
 
 
 def _setup(inputs: Inputs, choice: Choice, manner: Manner) -> Setup:

@@ -43,6 +43,15 @@ def test_a_batch_prints_a_line_each_and_sums_at_the_end(folder: Path) -> None:
     assert "2 judged: 2 accepted, 0 rejected, 2 genuine" in result.stderr
 
 
+def test_files_that_are_passed_over_are_named(folder: Path) -> None:
+    assert "passed over" not in run(folder, "--batch", "quotes").stderr
+    for name in ("a.txt", "b.json", "c.log", "d.log"):
+        (folder / "quotes" / name).write_bytes(b"x")
+    said = run(folder, "--batch", "quotes").stderr
+    assert "4 passed over, whose extensions are not those of evidence: " in said
+    assert f"{folder / 'quotes' / 'c.log'} and 1 more." in said
+
+
 def test_one_rejected_piece_makes_the_exit_code_1(folder: Path) -> None:
     result = run(folder, "--batch", "quotes", "bad.ndjson", "nonexistent")
     assert result.exit_code == 1

@@ -46,7 +46,7 @@ class Row:
 
     Attributes:
         source: the item's name.
-        accepted, genuine, tee, platform, status: as in `Appraisal`; platform is the FMSPC.
+        accepted, genuine, tee, platform, status: as in `Appraisal`; platform is the FMSPC, or AMD's product line.
         reason: the code of a refusal.
         text: one line of JSON, `source` and the object of `Appraisal.as_json`; empty if it was not asked for.
     """
@@ -204,7 +204,9 @@ class _Worker:
             document = found.as_json(show_identifiers=self._setup.show_identifiers)
             text = json.dumps({"source": source, **document})
         reason = found.reason.code if found.reason else None
-        return Row(source, found.accepted, found.genuine, found.tee, found.fmspc, found.tcb_status, reason, text)
+        product = (found.claims or {}).get("product")
+        platform = found.fmspc or (None if product is None else str(product))
+        return Row(source, found.accepted, found.genuine, found.tee, platform, found.tcb_status, reason, text)
 
     def _appraise(self, item: Item, lines: _LineFile) -> Appraisal:
         if item.failed:
@@ -245,7 +247,7 @@ class _Worker:
 
 @dataclass(slots=True)
 class Summary:
-    """What a batch found, counted; genuine platforms are counted by their FMSPC."""
+    """What a batch found, counted; genuine platforms are counted by their FMSPC or product line."""
 
     total: int = 0
     accepted: int = 0

@@ -12,10 +12,10 @@ MAX_LINE = 4 * 1024 * 1024  # bytes of one line: evidence of the largest size wi
 _BUFFER = 64 * 1024  # bytes read at once: several lines
 COLLATERAL = "collateral.json"  # in a directory: the collateral of the evidence beside it
 ENDORSEMENT = ("vek.der", "ask_ark.pem")  # the same of an SNP report: the certificates of its key
-_EVIDENCE = {".bin", ".dat", ".quote", ".report", ".hex", ".b64", ".base64", ".pem", ".der", ".crt", ".jwt"}
+_EVIDENCE = {"", ".bin", ".dat", ".quote", ".report", ".hex", ".b64", ".base64", ".pem", ".der", ".crt", ".jwt"}
 _BLOCK = 1 << 20  # bytes read at a time to count lines
 _LINES = {".ndjson", ".jsonl"}
-_NOT_EVIDENCE = {"root.der", "vcek.der", "vlek.der", *ENDORSEMENT}
+_COMPANIONS = {"root.der", "vcek.der", "vlek.der", COLLATERAL, *ENDORSEMENT}  # in a directory: of evidence, but none
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,9 @@ class Item:
 def items(paths: Sequence[str], standard_input: BinaryIO | None = None) -> Iterator[Item]:
     """Everything under the paths: directories in the order of names, `-` is standard input, lines of JSON.
 
-    In a directory, files with an extension of evidence or of lines are taken, and `collateral.json` belongs to the
-    files beside it, as `vek.der` and `ask_ark.pem` do; a file that is named itself is taken whatever its name.
+    In a directory, files without an extension, or with one of evidence or of lines, are taken, and `collateral.json`
+    belongs to the files beside it, as `vek.der` and `ask_ark.pem` do; a file that is named itself is taken whatever
+    its name.
     """
     for path in paths:
         if path == "-" and standard_input is not None:
@@ -87,14 +88,26 @@ def _directory(top: str) -> Iterator[Item]:
         yield from _file(name)
 
 
+def passed_over(paths: Sequence[str]) -> list[str]:
+    """The files in directories that `items` leaves out for their names alone, which their owner may not expect."""
+    found = [Path(name) for path in paths if path != "-" and Path(path).is_dir() for name in _files(path)]
+    return [str(path) for path in found if not _taken(path) and path.name not in _COMPANIONS]
+
+
 def _names(top: str) -> Iterator[str]:
     """The files of a directory that are taken, in order."""
+    return (name for name in _files(top) if _taken(Path(name)))
+
+
+def _taken(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in _LINES or (suffix in _EVIDENCE and path.name not in _COMPANIONS and path.name[0] != ".")
+
+
+def _files(top: str) -> Iterator[str]:
     for folder, folders, names in os.walk(top):
         folders.sort()
-        for name in sorted(names):
-            suffix = Path(name).suffix.lower()
-            if suffix in _LINES or (suffix in _EVIDENCE and name not in _NOT_EVIDENCE):
-                yield str(Path(folder, name))
+        yield from (str(Path(folder, name)) for name in sorted(names))
 
 
 def _file(path: str) -> Iterator[Item]:

@@ -14,7 +14,7 @@ import pytest
 from kloister.formats.dcap import TcbStatus
 from kloister.services.appraisal import batch_items
 from kloister.services.appraisal.batch import CHUNK, Row, Setup, Summary, judge_all
-from kloister.services.appraisal.batch_items import Item, count, items
+from kloister.services.appraisal.batch_items import Item, count, items, passed_over
 from kloister.simulator.documents import TcbStage
 from tests.support.evidence import NOW, Forge, code_of
 from tests.support.paths import vectors
@@ -109,6 +109,20 @@ def test_pieces_are_counted_before_they_are_judged(tmp_path: Path) -> None:
     paths = [str(tmp_path), str(tmp_path / "notes.txt"), str(tmp_path / "missing.ndjson")]
     assert count(paths) == len(list(items(paths))) == 7
     assert count([*paths, "-"]) is None
+
+
+def test_what_a_directory_holds_beside_evidence_is_known(tmp_path: Path) -> None:
+    for name in ("one", "two.quote", "notes.txt", "evidence.json", "collateral.json", "vek.der", ".hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    named = [str(tmp_path), str(tmp_path / "notes.txt"), "-"]
+    assert [Path(one.source).name for one in items(named[:1])] == ["one", "two.quote"]
+    assert [Path(name).name for name in passed_over(named)] == [".hidden", "evidence.json", "notes.txt"]
+
+
+def test_a_report_of_amd_is_counted_by_its_product_line() -> None:
+    folder = str(vectors("evidence", "snp", "v5-SEV-Turin-85da705e"))
+    (row,) = judged(items([folder]), replace(SETUP, roots=(), at=datetime(2026, 6, 1, tzinfo=UTC)))
+    assert (row.accepted, row.tee, row.platform, row.status) == (True, "snp", "Turin", None)
 
 
 def test_directories_are_walked_in_order_with_the_collateral_beside(tmp_path: Path) -> None:
