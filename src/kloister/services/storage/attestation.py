@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, text, update
+from sqlalchemy import Engine, delete, func, insert, select, text, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from kloister.errors import KloisterError, Misconfigured, Unavailable
 from kloister.services.storage import attestation_schema as schema
 from kloister.services.storage.attestation_records import InstancePolicy, ManagementCertificate, SigningKeyRecord
-from kloister.services.storage.records import AuditHead, AuditRecord
+from kloister.services.storage.auditing import AuditedTransaction
+from kloister.services.storage.engines import postgresql_engine, sqlite_engine, translated
 
-R = TypeVar("R")
-_BUSY = 10.0  # seconds to wait for another writer
-_CONNECT = 5  # seconds to wait for PostgreSQL
 _LOCK = 0x6B6C6F6973746572  # "kloister": the advisory lock of PostgreSQL that writers take in turn
 _DRIVERS = ("sqlite", "postgresql+psycopg")
 
@@ -39,7 +35,7 @@ class AttestationStore:
 
     def __init__(self, url: str) -> None:
         self._url = _checked(url)
-        self._engine = _sqlite(self._url) if self._is_sqlite else _postgresql(self._url)
+        self._engine = _sqlite(self._url) if self._is_sqlite else postgresql_engine(self._url)
         self._watch: _FileWatch | None = None
         try:
             self._migrate()
@@ -99,7 +95,7 @@ class AttestationStore:
             with self._engine.begin() as connection:
                 yield AttestationTransaction(connection)
         except SQLAlchemyError as error:
-            raise _translate(error, self._name) from None
+            raise translated(error, self._name) from None
 
     @property
     def _name(self) -> str:
@@ -148,51 +144,13 @@ def _checked(text_: str) -> URL:
 def _sqlite(url: URL) -> Engine:
     path = url.database or ""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return sqlite_engine(path, "BEGIN")
     except OSError as error:
         raise Misconfigured("storage-url", f"{path}: {error.strerror}.", "Name a place that can be written.") from None
-    engine = create_engine(url, connect_args={"timeout": _BUSY}, hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: sqlite3.Connection, _: Any) -> None:
-        connection.isolation_level = None  # transactions begin below, not in the driver
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "trusted_schema=OFF"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    return engine
 
 
-def _postgresql(url: URL) -> Engine:
-    return create_engine(
-        url,
-        connect_args={"connect_timeout": _CONNECT},
-        isolation_level="READ COMMITTED",
-        pool_pre_ping=True,
-        pool_size=4,
-        max_overflow=12,
-        hide_parameters=True,
-    )
-
-
-def _translate(error: SQLAlchemyError, name: str) -> KloisterError:
-    cause = error.orig if isinstance(error, DBAPIError) else None
-    kind = getattr(cause, "sqlite_errorname", "") or type(cause or error).__name__
-    if kind in ("SQLITE_FULL", "DiskFull"):
-        return Unavailable("storage-full", f"The disk of {name} is full.", "Free some space there.")
-    if kind in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-        return Misconfigured("storage-damaged", f"{name} is not a sound database.", "Restore it from a copy.")
-    return Unavailable("storage-failed", f"{name} cannot be used now: {kind}.")
-
-
-class AttestationTransaction:
+class AttestationTransaction(AuditedTransaction):
     """The statements of one transaction; the records' fields are the tables' columns."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def lock(self, *, sqlite: bool) -> None:
         """Become the one writer until the end."""
@@ -286,23 +244,3 @@ class AttestationTransaction:
         """Remove those that are to be forgotten by `at`."""
         table = schema.KEYS
         self._connection.execute(delete(table).where(table.c.instance == instance, table.c.forgotten < at))
-
-    def audit_head(self) -> AuditHead | None:
-        """The end of the audit chain."""
-        table = schema.AUDIT_HEAD.c
-        return next(iter(self._all(select(table.sequence, table.hash, table.mac), AuditHead)), None)
-
-    def append_audit(self, record: AuditRecord, head: AuditHead) -> None:
-        """Append an entry and move the head to it."""
-        self._connection.execute(insert(schema.AUDIT), asdict(record))
-        self._connection.execute(delete(schema.AUDIT_HEAD))
-        self._connection.execute(insert(schema.AUDIT_HEAD), {"one": 1, **asdict(head)})
-
-    def audit(self, after: int, limit: int) -> Sequence[AuditRecord]:
-        """Up to `limit` entries whose sequence is greater than `after`, in order."""
-        table = schema.AUDIT.c
-        query = select(schema.AUDIT).where(table.sequence > after).order_by(table.sequence).limit(limit)
-        return self._all(query, AuditRecord)
-
-    def _all(self, query: Any, kind: type[R]) -> list[R]:
-        return [kind(**row) for row in self._connection.execute(query).mappings()]

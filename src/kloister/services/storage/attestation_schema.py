@@ -5,7 +5,7 @@ The statements are those that SQLite and PostgreSQL share; `{bytes}` stands for 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table
 
 METADATA = MetaData()
 
@@ -68,21 +68,4 @@ KEYS = Table(
     Column("begins", BigInteger),
     Column("ends", BigInteger),
     Column("forgotten", BigInteger),
-)
-
-AUDIT = Table(
-    "audit",
-    METADATA,
-    Column("sequence", BigInteger, primary_key=True),
-    Column("body", LargeBinary),
-    Column("hash", LargeBinary),
-)
-
-AUDIT_HEAD = Table(
-    "audit_head",
-    METADATA,
-    Column("one", Integer, primary_key=True),
-    Column("sequence", BigInteger),
-    Column("hash", LargeBinary),
-    Column("mac", LargeBinary),
 )

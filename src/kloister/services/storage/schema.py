@@ -54,20 +54,3 @@ REFUSALS = Table(
     Column("code", String),
     Column("detail", LargeBinary),
 )
-
-AUDIT = Table(
-    "audit",
-    METADATA,
-    Column("sequence", Integer, primary_key=True),
-    Column("body", LargeBinary),
-    Column("hash", LargeBinary),
-)
-
-AUDIT_HEAD = Table(
-    "audit_head",
-    METADATA,
-    Column("one", Integer, primary_key=True),
-    Column("sequence", Integer),
-    Column("hash", LargeBinary),
-    Column("mac", LargeBinary),
-)

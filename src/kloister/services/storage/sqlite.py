@@ -1,30 +1,19 @@
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from kloister.errors import KloisterError, Misconfigured, Unavailable
+from kloister.errors import KloisterError, Misconfigured
 from kloister.services.storage import schema
+from kloister.services.storage.auditing import AuditedTransaction
+from kloister.services.storage.engines import sqlite_engine, translated
 from kloister.services.storage.migrations import STEPS
-from kloister.services.storage.records import (
-    AuditHead,
-    AuditRecord,
-    ChallengeRecord,
-    PolicyRecord,
-    RefusalRecord,
-    SecretRecord,
-)
-
-R = TypeVar("R")
-_BUSY = 10.0  # seconds to wait for another writer
+from kloister.services.storage.records import ChallengeRecord, PolicyRecord, RefusalRecord, SecretRecord
 
 
 class SqliteStorage:
@@ -40,8 +29,8 @@ class SqliteStorage:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._engine = _engine(path)
+        # each takes the write lock at once: it reads nothing that a later write of its own makes stale
+        self._engine = sqlite_engine(path, "BEGIN IMMEDIATE")
         try:
             self._migrate()
         except KloisterError:
@@ -55,7 +44,7 @@ class SqliteStorage:
             with self._engine.begin() as connection:
                 yield SqliteTransaction(connection)
         except SQLAlchemyError as error:
-            raise self._translate(error) from None
+            raise translated(error, str(self._path)) from None
 
     def close(self) -> None:
         """Close every connection; the last one folds the log into the file."""
@@ -72,38 +61,9 @@ class SqliteStorage:
                 )
             transaction.migrate(version)
 
-    def _translate(self, error: SQLAlchemyError) -> KloisterError:
-        cause = error.orig if isinstance(error, DBAPIError) else None
-        name = getattr(cause, "sqlite_errorname", "")
-        if name == "SQLITE_FULL":
-            return Unavailable("storage-full", f"The disk of {self._path} is full.", "Free some space there.")
-        if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-            hint = "Restore it from a copy, or move it away to begin anew without its secrets."
-            return Misconfigured("storage-damaged", f"{self._path} is not a sound database.", hint)
-        return Unavailable("storage-failed", f"{self._path} cannot be used now: {name or type(error).__name__}.")
 
-
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY}, hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def _connect(connection: sqlite3.Connection, _: Any) -> None:
-        connection.isolation_level = None  # transactions begin below, not in the driver
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # the write lock now: no read that a later write makes stale
-
-    return engine
-
-
-class SqliteTransaction:
+class SqliteTransaction(AuditedTransaction):
     """The statements of one transaction; the records' fields are the tables' columns."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
 
     def schema_version(self) -> int:
         """How many migration steps were applied."""
@@ -179,27 +139,3 @@ class SqliteTransaction:
         table = schema.REFUSALS.c
         query = select(table.id, table.at, table.code, table.detail).where(table.id == identifier)
         return self._first(query, RefusalRecord)
-
-    def audit_head(self) -> AuditHead | None:
-        """The end of the audit chain."""
-        table = schema.AUDIT_HEAD.c
-        return self._first(select(table.sequence, table.hash, table.mac), AuditHead)
-
-    def append_audit(self, record: AuditRecord, head: AuditHead) -> None:
-        """Append an entry and move the head to it."""
-        self._connection.execute(insert(schema.AUDIT), asdict(record))
-        self._connection.execute(delete(schema.AUDIT_HEAD))
-        self._connection.execute(insert(schema.AUDIT_HEAD), {"one": 1, **asdict(head)})
-
-    def audit(self, after: int, limit: int) -> Sequence[AuditRecord]:
-        """Up to `limit` entries whose sequence is greater than `after`, in order."""
-        table = schema.AUDIT.c
-        query = select(schema.AUDIT).where(table.sequence > after).order_by(table.sequence).limit(limit)
-        return self._all(query, AuditRecord)
-
-    def _first(self, query: Any, kind: type[R]) -> R | None:
-        row = self._connection.execute(query.limit(1)).mappings().first()
-        return None if row is None else kind(**row)
-
-    def _all(self, query: Any, kind: type[R]) -> list[R]:
-        return [kind(**row) for row in self._connection.execute(query).mappings()]

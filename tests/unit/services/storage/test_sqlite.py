@@ -137,3 +137,9 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
         fill()
     assert caught.value.code == "storage-full"
     storage.close()
+
+
+def test_any_name_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "what?mode=ro&x%20#.db"
+    SqliteStorage(path).close()
+    assert path.stat().st_size > 0
