@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kloister.errors import Unavailable
+from kloister.errors import Unavailable, Unverified
+from kloister.formats.dcap import TcbStatus
 from kloister.services.broker.ports import CollateralSource
 from kloister.services.collateral import CollateralSource as PlatformCollateral
 from kloister.services.collateral import Update, Wanted, require_vouched, wanted_by
@@ -13,8 +15,31 @@ from kloister.trust.evidence import VerifiedSgx
 from kloister.trust.verifier import Collateral, Root, VerifierCache, verify_sgx
 
 MAX_AGE = timedelta(minutes=5)  # a TCB recovery takes effect within this time
+DOUBT = timedelta(seconds=10)  # older collateral is asked for again before a platform is called anything but UpToDate
 _PLATFORMS = 1024  # platforms whose collateral is at hand
 MARGIN = timedelta(hours=1)  # before its end, collateral is fetched anew at once
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Collateral of a platform, and until when it is not asked for again."""
+
+    fetched: datetime
+    until: datetime
+    collateral: Collateral
+
+
+def _doubting(verify: Callable[[], VerifiedSgx], renew: Callable[[], bool]) -> VerifiedSgx:
+    """Good news holds as long as it is remembered; anything else is judged again by what `renew` could fetch."""
+    try:
+        verified = verify()
+    except Unverified:
+        if not renew():
+            raise
+    else:
+        if verified.tcb_status is TcbStatus.UP_TO_DATE or not renew():
+            return verified
+    return verify()
 
 
 class CachingAppraiser:
@@ -26,12 +51,12 @@ class CachingAppraiser:
         self._collateral: Collateral | None = None
         self._roots: Sequence[Root] = ()
         self._renew: datetime | None = None
+        self._fetched: datetime | None = None
         self._cache = VerifierCache()
 
     def __call__(self, quote: bytes, at: datetime) -> VerifiedSgx:
         """Verify a quote at a time; the verifier itself refuses collateral that has ended."""
-        collateral, roots = self._current(at)
-        verified = verify_sgx(quote, collateral, roots, at, self._cache)
+        verified = _doubting(lambda: verify_sgx(quote, *self._current(at), at, self._cache), lambda: self._anew(at))
         with self._lock:
             if self._renew is not None:
                 self._renew = min(self._renew, verified.collateral_expires - MARGIN)
@@ -45,7 +70,15 @@ class CachingAppraiser:
                 raise Unavailable("collateral-unavailable", "No collateral has been fetched yet.")
             return self._collateral, self._roots
 
+    def _anew(self, at: datetime) -> bool:
+        with self._lock:
+            if self._fetched is None or at - self._fetched < DOUBT:
+                return False
+            self._fetch(at)
+            return True
+
     def _fetch(self, at: datetime) -> None:
+        self._fetched = at
         try:
             self._collateral, self._roots = self._source.collateral(), self._source.roots()
         except Unavailable as error:
@@ -72,24 +105,37 @@ class FetchingAppraiser:
         self._roots = tuple(roots)
         self._update = update
         self._lock = threading.Lock()
-        self._known: OrderedDict[Wanted, tuple[datetime, Collateral]] = OrderedDict()
+        self._known: OrderedDict[Wanted, _Known] = OrderedDict()
         self._cache = VerifierCache()
 
     def __call__(self, quote: bytes, at: datetime) -> VerifiedSgx:
         """Verify a quote at a time. Raises also as `CollateralSource.collateral` of `services/collateral`."""
         wanted = wanted_by(quote, self._update)
-        return verify_sgx(quote, self._current(quote, wanted, at), self._roots, at, self._cache)
+        return _doubting(
+            lambda: verify_sgx(quote, self._current(quote, wanted, at), self._roots, at, self._cache),
+            lambda: self._anew(wanted, at),
+        )
+
+    def _anew(self, wanted: Wanted, at: datetime) -> bool:
+        """Forget a platform's collateral, if it is not of just now; how old its documents may be the source decides."""
+        with self._lock:
+            known = self._known.get(wanted)
+            if known is None or at - known.fetched < DOUBT:
+                return False
+            del self._known[wanted]
+            return True
 
     def _current(self, quote: bytes, wanted: Wanted, at: datetime) -> Collateral:
         """The collateral of a platform, asked for again after a while; the source shares one fetch among waiters."""
         with self._lock:
             known = self._known.get(wanted)
-        if known is not None and at < known[0]:
-            return known[1]
+        if known is not None and at < known.until:
+            return known.collateral
         require_vouched(quote, self._roots)
         provided = self._source.collateral(wanted)
         with self._lock:
-            self._known[wanted] = (min(at + MAX_AGE, provided.expires - MARGIN), provided.collateral)
+            until = min(at + MAX_AGE, provided.expires - MARGIN)
+            self._known[wanted] = _Known(at, until, provided.collateral)
             self._known.move_to_end(wanted)
             while len(self._known) > _PLATFORMS:
                 self._known.popitem(last=False)

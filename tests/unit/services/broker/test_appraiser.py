@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,15 @@ from kloister import clock
 from kloister.errors import KloisterError
 from kloister.formats.dcap import TcbStatus
 from kloister.serve.broker import Platforms
-from kloister.services.broker.appraiser import MAX_AGE, FetchingAppraiser
+from kloister.serve.collateral import open_source
+from kloister.services.broker.appraiser import DOUBT, MAX_AGE, CachingAppraiser, FetchingAppraiser
+from kloister.services.collateral import CachedSource, Provided, Update, Wanted
 from kloister.services.collateral.settings import Settings
 from kloister.simulator.documents import EVALUATION_NUMBER, TcbStage
 from kloister.simulator.platform import SimulatedPlatform
+from kloister.trust.evidence import TcbRevoked
 from kloister.trust.root import Root
-from kloister.trust.verifier import INTEL_ROOT
+from kloister.trust.verifier import INTEL_ROOT, Collateral
 from tests.support import pcs
 from tests.support.enclaves import FUSES, KEYID, signer
 
@@ -67,3 +71,67 @@ def test_a_broker_is_simulated_if_a_root_of_its_is(tmp_path: Path) -> None:
     settings = Settings.of({}, cache=tmp_path)
     assert Platforms(settings, (ROOT,)).simulated
     assert not Platforms(settings).simulated
+
+
+class Staged:
+    """The platform's own collateral, as a TCB recovery that comes and goes changes it; counts who asks."""
+
+    def __init__(self) -> None:
+        self.stage: TcbStage | None = None
+        self.asked = 0
+
+    def collateral(self) -> Collateral:
+        self.asked += 1
+        return Collateral.from_json(PLATFORM.collateral(clock.now(), self.stage))
+
+    def roots(self) -> list[Root]:
+        return [ROOT]
+
+
+@pytest.mark.parametrize("status", [TcbStatus.OUT_OF_DATE, TcbStatus.REVOKED])
+def test_a_tcb_that_is_good_again_is_not_refused_for_what_is_remembered(status: TcbStatus) -> None:
+    source, now = Staged(), clock.now()
+    appraise = CachingAppraiser(source)
+    source.stage = TcbStage(status=status)
+    assert judged(appraise, now) == status
+    source.stage = None
+    assert judged(appraise, now + DOUBT / 2) == status, "bad news is asked about now and then, not at each request"
+    assert source.asked == 1
+    assert judged(appraise, now + DOUBT) == "UpToDate"
+    assert (source.asked, judged(appraise, now + 2 * DOUBT), source.asked) == (2, "UpToDate", 2)
+
+
+def judged(appraise: CachingAppraiser | FetchingAppraiser, at: datetime) -> str:
+    try:
+        return str(appraise(QUOTE, at).tcb_status)
+    except TcbRevoked as error:
+        return str(error.tcb.status)
+
+
+def test_so_is_a_real_platforms_where_the_source_has_news(tmp_path: Path) -> None:
+    now = clock.now()
+    with pcs.serving(pcs.pcs_of(PLATFORM, now, EARLY).answer) as server:
+        settings = Settings.of({}, sources=[f"pccs+{server.url}"], cache=tmp_path, timeout=2, update="early")
+        source = CountedSource(open_source(settings, [ROOT]), open_source(settings, [ROOT]))
+        appraise = FetchingAppraiser(source, [ROOT], Update.EARLY)
+        assert judged(appraise, now) == "OutOfDate"
+        source.good = True
+        assert judged(appraise, now + DOUBT / 2) == "OutOfDate"
+        assert judged(appraise, now + DOUBT) == "UpToDate"
+        assert judged(appraise, now + 2 * DOUBT) == "UpToDate"
+        assert source.asked == 2
+
+
+class CountedSource:
+    """Sends one baseline, then the other."""
+
+    def __init__(self, bad: CachedSource, good: CachedSource) -> None:
+        self._bad, self._good = bad, good
+        self.good = False
+        self.asked = 0
+
+    def collateral(self, wanted: Wanted) -> Provided:
+        self.asked += 1
+        if self.good:
+            return self._good.collateral(replace(wanted, update=Update.STANDARD))
+        return self._bad.collateral(wanted)
