@@ -315,10 +315,9 @@ def _announce(settings: Settings) -> None:
             LOG.warning("%s accepts evidence of simulated platforms, which proves nothing", instance.base_url)
     if settings.appraisal_dangerous_at is not None:
         LOG.warning("DANGEROUS: evidence is judged as if it were %s", settings.appraisal_dangerous_at.isoformat())
-    if settings.auth_oidc_issuer is not None and not settings.auth_oidc_subjects:
-        LOG.info("nobody is named in auth.oidc_subjects: policies are changed by the role Attestation Contributor")
-    if settings.auth_dangerous_oidc_everybody:
-        LOG.warning("DANGEROUS: everybody with a token of %s for this audience administers", settings.auth_oidc_issuer)
+    if settings.auth_oidc_issuer is not None and not (settings.auth_oidc_subjects or settings.auth_oidc_readers):
+        text = "auth.oidc_subjects names nobody: whoever gets a token of %s for this audience administers"
+        LOG.warning(text, settings.auth_oidc_issuer)
     if settings.auth_dangerous_bearer_tokens:
         LOG.warning("DANGEROUS: fixed bearer tokens administer this service for ever")
 
@@ -392,6 +391,6 @@ def _authenticator(settings: Settings) -> Authenticator:
     grants = Grants(
         writers=settings.auth_oidc_subjects,
         readers=settings.auth_oidc_readers,
-        everybody=settings.auth_dangerous_oidc_everybody,
+        everybody=not (settings.auth_oidc_subjects or settings.auth_oidc_readers),
     )
     return OidcBearers(settings.auth_oidc_issuer, settings.auth_oidc_audience, fetch, grants)

@@ -46,7 +46,8 @@ class Grants:
 
     Attributes:
         writers, readers: by `sub` or `oid`.
-        everybody: whether each token for the audience gives the right to write (dangerous).
+        everybody: whether a token for the audience without `roles` gives the right to write: the issuer
+            decides who gets one.
     """
 
     writers: tuple[str, ...] = ()  # no sets: a claim may be anything
@@ -56,7 +57,9 @@ class Grants:
     def right_of(self, claims: Mapping[str, Any]) -> Right:
         """The highest that a genuine token's claims give: by name, or by a role in `roles`."""
         names = [claims.get("sub"), claims.get("oid")]
-        if self.everybody or any(name in self.writers for name in names):
+        if self.everybody and "roles" not in claims:
+            return Right.WRITE
+        if any(name in self.writers for name in names):
             return Right.WRITE
         named = Right.READ if any(name in self.readers for name in names) else Right.NONE
         return max([named, *_roles(claims.get("roles"))])

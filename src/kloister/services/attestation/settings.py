@@ -40,7 +40,6 @@ KEYS: Mapping[str, tuple[str, Any]] = {
     "auth.oidc_ca": ("path", None),
     "auth.oidc_subjects": ("texts", ()),
     "auth.oidc_readers": ("texts", ()),
-    "auth.dangerous_oidc_everybody": ("flag", False),
     "auth.dangerous_bearer_tokens": ("texts", ()),
     "collateral.directory": ("path", None),
     "collateral.pcs_url": ("text", None),
@@ -129,8 +128,7 @@ class Settings:
     auth_oidc_audience: str | None
     auth_oidc_ca: Path | None  # None: the machine's roots
     auth_oidc_subjects: tuple[str, ...]  # who of the issuer's administers, beside those with a role
-    auth_oidc_readers: tuple[str, ...]  # who reads
-    auth_dangerous_oidc_everybody: bool  # whether everybody with a token for the audience administers
+    auth_oidc_readers: tuple[str, ...]  # who reads; neither named: the issuer decides by whom it gives a token
     auth_dangerous_bearer_tokens: tuple[str, ...] = field(repr=False)
     collateral_directory: Path | None
     collateral_pcs_url: str | None

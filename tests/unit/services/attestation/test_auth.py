@@ -108,7 +108,13 @@ def test_only_the_subjects_that_are_named_administer() -> None:
     assert desk.check(token(sub="reader"), NOW).right is Right.READ
     for other in ("somebody else", ["someone"], {"a": 1}, None):
         assert desk.check(token(sub=other), NOW).right is Right.NONE
-    assert desk_of(Issuer(), everybody=True).check(token(), NOW).right is Right.WRITE
+
+
+def test_where_nobody_is_named_the_issuer_decides_by_token_or_by_role() -> None:
+    desk = desk_of(Issuer(), everybody=True)
+    assert desk.check(token(), NOW).right is Right.WRITE
+    assert desk.check(token(roles=["Attestation Reader"]), NOW).right is Right.READ
+    assert desk.check(token(roles=[]), NOW).right is Right.NONE
 
 
 @pytest.mark.parametrize(
@@ -233,7 +239,9 @@ def test_bearers_of_an_issuer_over_http(tmp_path: Path) -> None:
             assert ask(process, "GET", "/v1/audit", bearer=good).status == 200
             changed = ask(process, "PUT", "/policies/SgxEnclave", policy_token(PERMIT), bearer=good)
             assert (changed.status, changed.code, changed.reason) == (403, "Forbidden", "bearer-right")
-            nobody = token(iss=server.url, nbf=now, exp=now + 60)
+            nobody = token(iss=server.url, nbf=now, exp=now + 60, roles=[])
             assert ask(process, "GET", "/policies/SgxEnclave", bearer=nobody).reason == "bearer-right"
             writer = token(iss=server.url, nbf=now, exp=now + 60, roles=["Attestation Contributor"])
             assert ask(process, "PUT", "/policies/SgxEnclave", policy_token(PERMIT), bearer=writer).status == 200
+            plain = token(iss=server.url, nbf=now, exp=now + 60)
+            assert ask(process, "PUT", "/policies/SgxEnclave", policy_token(PERMIT), bearer=plain).status == 200
