@@ -89,5 +89,5 @@ def attestation(*, config: Path | None, state: Path | None, **given: Any) -> Non
     run(settings)
 
 
-attestation.__signature__ = Signature(_parameters())  # type: ignore[attr-defined]  # instead of 36 of them
+attestation.__signature__ = Signature(_parameters())  # type: ignore[attr-defined]  # instead of one in the source for each
 attestation.__annotations__ = {each.name: each.annotation for each in _parameters()}
