@@ -21,6 +21,7 @@ VERSIONS = frozenset({
 _JSON = b"application/json; charset=utf-8"
 _MAX_REQUEST_ID = 64  # characters of a client's own name for its request
 _MAX_PARAMETERS = 16  # of a query
+COUNTED = "kloister.counted"  # in the scope of a request that was counted against its client's rate before
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -98,8 +99,7 @@ class Request:
     @property
     def identifier(self) -> str:
         """The client's name for the request, else a new one each time."""
-        given = self.header(b"x-ms-client-request-id") or ""
-        return given if _is_name(given) else entropy.draw(10).hex()
+        return identifier_of(self.header(b"x-ms-client-request-id") or "")
 
     def parameters(self, name: str) -> list[str]:
         """The values of a parameter of the query."""
@@ -119,18 +119,26 @@ class Request:
         if self.scope.get("query_string", b"") == b"api-version=2020-10-01":  # nearly always
             return
         given = self.parameters("api-version")
-        if len(given) != 1 or given[0] not in VERSIONS:
-            raise Malformed(
-                "api-version", "The api-version is missing or not known.", f"Known: {', '.join(sorted(VERSIONS))}."
-            )
+        check_version(given[0] if len(given) == 1 else "")
 
 
-def refused(error: Exception, request: Request, identifier: str) -> tuple[Answer, str]:
-    """The answer to what was raised, and its reason code."""
-    if not isinstance(error, KloisterError):
-        LOG.error(
-            "internal error in %s %s", request.method, request.path, exc_info=error, extra={"request": identifier}
+def identifier_of(given: str) -> str:
+    """The client's own name for a request, else a new one."""
+    return given if _is_name(given) else entropy.draw(10).hex()
+
+
+def check_version(version: str) -> None:
+    """Return if it is a version that is known. Raises `Malformed`: `api-version`."""
+    if version not in VERSIONS:
+        raise Malformed(
+            "api-version", "The api-version is missing or not known.", f"Known: {', '.join(sorted(VERSIONS))}."
         )
+
+
+def refused(error: Exception, what: str, identifier: str) -> tuple[Answer, str]:
+    """The answer to what was raised, and its reason code; `what` was asked, method and path."""
+    if not isinstance(error, KloisterError):
+        LOG.error("internal error in %s", what, exc_info=error, extra={"request": identifier})
         error = KloisterError("internal", f"This should not have happened: {type(error).__name__}.")
     refusal = Refusal.of(error)
     return Answer(refusal.body, refusal.status, headers=refusal.headers), error.code

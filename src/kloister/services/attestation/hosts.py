@@ -27,7 +27,10 @@ class Hosts:
         Raises:
             Malformed: `attestation-host`.
         """
-        host = (request.header(b"host") or "").lower()
+        return self.named((request.header(b"host") or "").lower())
+
+    def named(self, host: str) -> InstanceSettings:
+        """The same by what Host says, in lower case. Raises as `of`."""
         found = self._found.get(host) or self._found.get(_without_port(host))
         if found is None:
             raise Malformed("attestation-host", "There is no instance of this name here.", "See its base_url.")

@@ -7,6 +7,7 @@ import logging
 import time
 from typing import TextIO
 
+_quoted = json.encoder.encode_basestring_ascii
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -40,10 +41,15 @@ class AccessLog:
         self._second = 0
         self._text = ""
 
-    def answered(self, now: int, facts: dict[str, str | int | float]) -> None:
+    def answered(
+        self, now: int, *, request: str, method: str, path: str, status: int, reason: str, peer: str, seconds: float
+    ) -> None:
         """Write one; `now` is in unix seconds."""
         if now != self._second:
             self._second, self._text = now, time.strftime("%Y-%m-%dT%H:%M:%S+0000", time.gmtime(now))
-        line = {"time": self._text, "level": "INFO", "logger": "kloister.attestation", "message": "answered", **facts}
-        self._stream.write(_ENCODE(line) + "\n")
+        self._stream.write(
+            f'{{"time":"{self._text}","level":"INFO","logger":"kloister.attestation","message":"answered",'
+            f'"request":{_quoted(request)},"method":{_quoted(method)},"path":{_quoted(path)},"status":{status},'
+            f'"reason":{_quoted(reason)},"peer":{_quoted(peer)},"ms":{seconds * 1000:.2f}}}\n'
+        )
         self._stream.flush()

@@ -13,7 +13,20 @@ from kloister.services.attestation.administration import Administration
 from kloister.services.attestation.auth import Authenticator
 from kloister.services.attestation.bodies import Bodies
 from kloister.services.attestation.ear import EarDesk
-from kloister.services.attestation.exchange import Answer, Headers, Receive, Request, Scope, Send, no_path, refused
+from kloister.services.attestation.exchange import (
+    COUNTED,
+    Answer,
+    Headers,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    check_version,
+    identifier_of,
+    no_path,
+    refused,
+)
+from kloister.services.attestation.heads import Head
 from kloister.services.attestation.hosts import Hosts
 from kloister.services.attestation.kinds import JUDGED, Kind, kind_of
 from kloister.services.attestation.lanes import Lane, Threads
@@ -27,7 +40,6 @@ from kloister.services.attestation.tpm import TpmDesk
 from kloister.services.attestation.waiting import NeedsTrying, NeedsWaiting
 
 _OPERATIONAL = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
-_ADMITTED = "kloister.admitted"  # in the scope of a request that was counted against its client's rate
 _REFUSALS = 2  # refused attestations per second that the audit notes, of all clients together
 
 
@@ -96,64 +108,60 @@ class AttestationApp:
         try:
             answer = await self._answer(request)
         except Exception as error:  # noqa: BLE001  a traceback must not reach a client
-            answer, reason = refused(error, request, identifier)
+            answer, reason = refused(error, f"{request.method} {request.path}", identifier)
         await answer.send(send, identifier)
-        self._answered(request, identifier, answer, reason, begin)
+        self._log(request.method, request.path, request.client, identifier, answer.status, reason, begin)
 
-    def at_once(self, scope: Scope, body: bytes) -> tuple[int, Headers, bytes] | None:
+    def at_once(self, head: Head, client: str, body: bytes) -> tuple[int, Headers, bytes] | None:
         """Answer an attestation whose body is there, as by `__call__`, without a task of its own.
 
         Args:
-            scope: of ASGI, `type`, `method` and `path` at least; given to `__call__` after this has declined.
+            head: what came before the body; it is told of a request that was counted.
+            client: the peer's address.
             body: all of it.
 
         Returns:
-            Status, headers and body; None where something else is asked, or something must be waited for.
+            Status, headers and body; None where something must be waited for: then `__call__` is to be asked.
         """
-        begin = clock.monotonic()
-        request = Request.of(scope)
-        identifier, reason = request.identifier, ""
+        if not self._service.at_hand:
+            return None
+        begin, name, reason = clock.monotonic(), identifier_of(head.name), ""
         try:
-            answer = self._attested_at_once(request, body)
+            answer = self._attested_at_once(head, client, body)
+        except NeedsWaiting:
+            return None
         except Exception as error:  # noqa: BLE001  a traceback must not reach a client
-            answer, reason = refused(error, request, identifier)
-        if answer is None:
-            return None
-        self._answered(request, identifier, answer, reason, begin)
-        return answer.status, answer.all_headers(identifier), answer.body
+            answer, reason = refused(error, f"POST {head.path}", name)
+        self._log("POST", head.path, client, name, answer.status, reason, begin)
+        return answer.status, answer.all_headers(name), answer.body
 
-    def _attested_at_once(self, request: Request, body: bytes) -> Answer | None:
-        first, _, name = request.path[1:].partition("/")
-        kind = kind_of(name)
-        if first != "attest" or request.method != "POST" or kind not in JUDGED or not self._service.at_hand:
-            return None
-        self._check_rate(request)
-        instance = self._hosts.of(request)
-        request.check_version()
+    def _attested_at_once(self, head: Head, client: str, body: bytes) -> Answer:
+        self._check_rate(client)
+        head.counted = True
+        instance = self._hosts.named(head.host)
+        check_version(head.version)
         self._bodies.check_size(len(body))
         try:
-            token = self._service.attest(instance, kind, body, wait=False)
-        except NeedsWaiting:
-            request.scope[_ADMITTED] = True
-            return None
+            token = self._service.attest(instance, head.kind, body, wait=False)
         except KloisterError as error:
-            self._metrics.verdict(kind, error.code)
+            self._metrics.verdict(head.kind, error.code)
             raise
         self._metrics.collateral("held")
-        return self._accepted(kind, token)
+        return self._accepted(head.kind, token)
 
-    def _answered(self, request: Request, identifier: str, answer: Answer, reason: str, begin: float) -> None:
-        self._metrics.answered(answer.status)
+    def _log(
+        self, method: str, path: str, client: str, identifier: str, status: int, reason: str, begin: float
+    ) -> None:
+        self._metrics.answered(status)
         if self._access is not None:
-            facts: dict[str, str | int | float] = {
-                "request": identifier, "method": request.method, "path": request.path, "status": answer.status,
-                "reason": reason, "peer": request.client, "ms": round((clock.monotonic() - begin) * 1000, 2),
-            }  # fmt: skip
-            self._access.answered(clock.unix(), facts)
+            self._access.answered(
+                clock.unix(), request=identifier, method=method, path=path, status=status, reason=reason, peer=client,
+                seconds=clock.monotonic() - begin,
+            )  # fmt: skip
 
     async def _answer(self, request: Request) -> Answer:
-        if request.path != "/healthz":
-            self._check_rate(request)
+        if request.path != "/healthz" and COUNTED not in request.scope:
+            self._check_rate(request.client)
         if request.path in _OPERATIONAL:
             request.allow("GET")
             return await self._operational(request.path)
@@ -234,8 +242,8 @@ class AttestationApp:
             return await self._administration.audit(request)
         raise no_path()
 
-    def _check_rate(self, request: Request) -> None:
-        if _ADMITTED not in request.scope and not self._rate.admits(request.client):
+    def _check_rate(self, client: str) -> None:
+        if not self._rate.admits(client):
             raise Denied("rate-exceeded", "This client asks too often.", "Wait a second.")
 
     async def _operational(self, path: str) -> Answer:

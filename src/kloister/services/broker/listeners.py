@@ -40,17 +40,25 @@ class Pace:
         self._transport = transport
         self._asked = asked
         self._first = loop.call_later(FIRST_REQUEST_SECONDS, self._hurry)
-        self._next = loop.call_later(ANSWER_SECONDS, transport.abort)
+        self._last = loop.time()  # answer
+        self._next = loop.call_later(ANSWER_SECONDS, self._look)
 
     def answered(self) -> None:
         """An answer is out."""
-        self._next.cancel()
-        self._next = self._loop.call_later(ANSWER_SECONDS, self._transport.abort)
+        self._last = self._loop.time()
 
     def stop(self) -> None:
         """The connection is over."""
         self._first.cancel()
         self._next.cancel()
+
+    def _look(self) -> None:
+        """End the connection, unless there was an answer meanwhile: one timer does for many of them."""
+        left = self._last + ANSWER_SECONDS - self._loop.time()
+        if left > 0:
+            self._next = self._loop.call_later(left, self._look)
+        else:
+            self._transport.abort()
 
     def _hurry(self) -> None:
         if not self._asked():

@@ -14,6 +14,7 @@ import pytest
 
 from kloister.formats.tokens import Jws
 from kloister.formats.wire import b64url
+from kloister.services.attestation.heads import Head
 from tests.support.attestation import AAD, PERMIT, client_data, running, served, settings, sgx_quote
 
 DATA = b"data of a client"
@@ -115,18 +116,17 @@ def test_the_rate_counts_each_request_once(tmp_path: Path) -> None:
 
 
 def test_only_what_needs_no_waiting_is_taken(tmp_path: Path) -> None:
-    scope = {
-        "type": "http", "method": "POST", "path": "/attest/SgxEnclave", "client": ("192.0.2.1", 1),
-        "query_string": b"api-version=2020-10-01", "headers": [(b"host", AAD.removeprefix("https://").encode())],
-    }  # fmt: skip
+    whole = request()
+    head = Head.parse(whole, len(whole))
+    assert head is not None
+    plain, drafted = whole[head.size :], json.dumps({**BODY, "draftPolicyForAttestation": PERMIT}).encode()
     with running(settings(tmp_path)) as process:
-        taken = process.app.at_once(dict(scope), json.dumps(BODY).encode())
-        drafted = process.app.at_once(dict(scope), json.dumps({**BODY, "draftPolicyForAttestation": PERMIT}).encode())
-        others = process.app.at_once({**scope, "path": "/attest/Tpm"}, b"{}")
+        taken = process.app.at_once(head, "192.0.2.1", plain)
+        declined = process.app.at_once(head, "192.0.2.1", drafted)
     assert taken is not None
-    assert (taken[0], drafted, others) == (200, None, None)
+    assert (taken[0], declined) == (200, None)
     with running(settings(tmp_path, audit={"attestations": True})) as process:  # which writes
-        assert process.app.at_once(dict(scope), json.dumps(BODY).encode()) is None
+        assert process.app.at_once(head, "192.0.2.1", plain) is None
 
 
 def test_a_body_that_breaks_off_is_refused(port: int) -> None:
