@@ -39,25 +39,26 @@ class TcbLevel:
     status: TcbStatus
     date: datetime
     advisories: tuple[str, ...]
-    tcb: Document = field(repr=False, compare=False)  # as it stands in the document
+    listed: Document = field(repr=False, compare=False)  # the components as they stand there; empty in version 2
 
     @classmethod
     def read(cls, level: Document, version: int) -> Self:
         """Read one entry of `tcbLevels`."""
-        tcb = level.object("tcb")
+        tcb, flat = level.object("tcb"), version == _V2
+        listed = Document({}, tcb.what) if flat else tcb  # lists in version 2 would be nobody's: they are not looked at
         return cls(
-            _flat(tcb) if version == _V2 else _components(tcb, "sgxtcbcomponents"),
+            _flat(tcb) if flat else _components(listed, "sgxtcbcomponents"),
             tcb.number("pcesvn", _U16),
-            _components(tcb, "tdxtcbcomponents") if "tdxtcbcomponents" in tcb.fields else None,
+            _components(listed, "tdxtcbcomponents") if "tdxtcbcomponents" in listed.fields else None,
             level.status("tcbStatus", STATUSES),
             level.date("tcbDate"),
             level.advisories(),
-            tcb,
+            listed,
         )
 
     def described(self, *, tdx: bool = False) -> tuple[Component, ...]:
         """What the 16 components are, for explanations; nothing is judged by it. Empty for version 2."""
-        listed = self.tcb.fields.get("tdxtcbcomponents" if tdx else "sgxtcbcomponents", [])
+        listed = self.listed.fields.get("tdxtcbcomponents" if tdx else "sgxtcbcomponents", [])
         return tuple(Component(_words(each, "category"), _words(each, "type")) for each in listed)
 
 
@@ -134,7 +135,7 @@ def _height(level: TcbLevel) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
 
 
 def _flat(tcb: Document) -> tuple[int, ...]:
-    return _svns([tcb.fields.get(name) for name in _FLAT], tcb, _FLAT[0])
+    return _svns([tcb.fields.get(name) for name in _FLAT], tcb, "sgxtcbcompNNsvn")
 
 
 def _components(tcb: Document, name: str) -> tuple[int, ...]:

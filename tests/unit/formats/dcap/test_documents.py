@@ -53,13 +53,6 @@ def test_levels_are_sorted_whatever_their_order() -> None:
     assert levels[1].advisories == ("A",)
 
 
-def test_tdx_components_are_kept() -> None:
-    info = json.loads(TCB_INFO)
-    for level in info["tcbLevels"]:
-        level["tcb"]["tdxtcbcomponents"] = [{"svn": i} for i in range(16)]
-    assert TcbInfo.parse(json.dumps(info)).levels[0].tdx_components == tuple(range(16))
-
-
 def _level(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], object]:
     return lambda document: change(document["tcbLevels"][0])
 
@@ -97,31 +90,6 @@ def test_unfit_tcb_info_is_malformed(change: Callable[[dict[str, Any]], object],
     assert code_of(lambda: TcbInfo.parse(json.dumps(info))) == "accepted"
     change(info)
     assert code_of(lambda: TcbInfo.parse(json.dumps(info))) == code
-
-
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        (lambda d: d.update(version=1), "qe-identity-version"),
-        (lambda d: d.update(miscselect="0"), "qe-identity-field"),
-        (lambda d: d.update(mrsigner="00"), "qe-identity-field"),
-        (lambda d: d.update(isvprodid=70000), "qe-identity-field"),
-        (_level(lambda v: v.update(tcbStatus="SWHardeningNeeded")), "qe-identity-field"),
-        (_level(lambda v: v["tcb"].pop("isvsvn")), "qe-identity-field"),
-    ],
-)
-def test_unfit_qe_identity_is_malformed(change: Callable[[dict[str, Any]], object], code: str) -> None:
-    identity = json.loads(QE_IDENTITY)
-    assert code_of(lambda: QeIdentity.parse(json.dumps(identity))) == "accepted"
-    change(identity)
-    assert code_of(lambda: QeIdentity.parse(json.dumps(identity))) == code
-
-
-def test_masks_are_read_in_their_orders() -> None:
-    identity = json.loads(QE_IDENTITY) | {"miscselect": "00000001", "attributes": "11000000000000000000000000000080"}
-    read = QeIdentity.parse(json.dumps(identity))
-    assert read.miscselect == 1
-    assert (read.attributes[0], read.attributes[15]) == (0x11, 0x80)
 
 
 @pytest.mark.parametrize("text", ["", "1", "{", "[]", '{"version":3,"version":3}', "\ud800", "[" * 10_000])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,3 +100,99 @@ def test_fields_of_the_wrong_size_or_shape_are_malformed() -> None:
     rest = b"".join(der.encode(each.tag, each.content) for each in whole)
     inner = der.single(wrong_size, der.SEQUENCE, "x")
     assert code_of(lambda: PckExtension.parse(der.encode(der.SEQUENCE, rest + inner))) == "pck-extension-field"
+
+
+FULL = PckExtension(
+    ppid=bytes(range(16)),
+    components=tuple(range(0x21, 0x31)),
+    pcesvn=0x1234,
+    cpusvn=bytes(range(16, 32)),
+    pceid=b"\x41\x42",
+    fmspc=bytes(range(0x51, 0x57)),
+    sgx_type=1,
+    platform_instance_id=bytes(range(0x60, 0x70)),
+    dynamic_platform=True,
+    cached_keys=False,
+    smt_enabled=True,
+)
+
+
+def test_each_field_stands_under_its_identifier() -> None:
+    raw = FULL.build().hex()
+    fields = {
+        "01": "0410000102030405060708090a0b0c0d0e0f",
+        "03": "04024142",
+        "04": "0406515253545556",
+        "05": "0a0101",
+        "06": "0410606162636465666768696a6b6c6d6e6f",
+    }
+    inner = {f"02{arc:02x}": f"0201{0x20 + arc:02x}" for arc in range(1, 17)}
+    inner |= {"0211": "02021234", "0212": "0410101112131415161718191a1b1c1d1e1f"}
+    inner |= {"0701": "0101ff", "0702": "010100", "0703": "0101ff"}
+    for arc, value in fields.items():
+        assert raw.count(f"060a2a864886f84d010d01{arc}{value}") == 1
+    for arcs, value in inner.items():
+        assert raw.count(f"060b2a864886f84d010d01{arcs}{value}") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("ppid", 16), ("cpusvn", 16), ("pceid", 2), ("fmspc", 6), ("platform_instance_id", 16)]
+)
+def test_octets_have_their_size(name: str, size: int) -> None:
+    def code(length: int) -> str:
+        changes: dict[str, Any] = {name: bytes(length)}
+        return code_of(lambda: PckExtension.parse(replace(FULL, **changes).build()))
+
+    found = [code(length) for length in (size - 1, size, size + 1)]
+    assert found == ["pck-extension-field", "accepted", "pck-extension-field"]
+
+
+@pytest.mark.parametrize("arc", range(16))
+def test_a_component_is_one_byte(arc: int) -> None:
+    def of(svn: int) -> bytes:
+        components = FULL.components
+        return replace(FULL, components=(*components[:arc], svn, *components[arc + 1 :])).build()
+
+    assert PckExtension.parse(of(255)).components[arc] == 255
+    assert code_of(lambda: PckExtension.parse(of(256))) == "pck-extension-field"
+
+
+def test_the_pcesvn_is_two_bytes() -> None:
+    assert PckExtension.parse(replace(FULL, pcesvn=0xFFFF).build()).pcesvn == 0xFFFF
+    assert code_of(lambda: PckExtension.parse(replace(FULL, pcesvn=0x10000).build())) == "pck-extension-field"
+
+
+def _row(arc: int, value: bytes, tag: int = der.SEQUENCE, kind: int = der.OBJECT_IDENTIFIER) -> bytes:
+    identifier = bytes.fromhex("2a864886f84d010d01") + bytes([arc])
+    return der.encode(tag, der.encode(kind, identifier) + value)
+
+
+PPID = der.encode(der.OCTET_STRING, bytes(16))
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        (_row(1, PPID), "accepted"),
+        (_row(1, PPID) * 2, "pck-extension-field"),
+        (_row(1, PPID + PPID), "pck-extension-field"),  # no pair
+        (_row(1, b""), "pck-extension-der"),
+        (_row(1, PPID[:-1]), "pck-extension-der"),
+        (_row(1, PPID, tag=0x31), "pck-extension-der"),  # a SET
+        (_row(1, PPID, kind=der.OCTET_STRING), "pck-extension-der"),
+    ],
+    ids=["fit", "twice", "three", "one", "cut", "tag", "identifier"],
+)
+def test_each_row_is_one_identifier_and_one_value(row: bytes, code: str) -> None:
+    rest = der.single(_without(1), der.SEQUENCE, "x")
+    assert code_of(lambda: PckExtension.parse(der.encode(der.SEQUENCE, row + rest))) == code
+
+
+def test_a_flag_is_00_or_ff() -> None:
+    raw = FULL.build().hex()
+    flag = "060b2a864886f84d010d01070101"
+    for value, read in (("ff", True), ("00", False)):
+        changed = bytes.fromhex(raw.replace(f"{flag}01ff", f"{flag}01{value}"))
+        assert PckExtension.parse(changed).dynamic_platform is read
+    changed = bytes.fromhex(raw.replace(f"{flag}01ff", f"{flag}0101"))
+    assert code_of(lambda: PckExtension.parse(changed)) == "pck-extension-der"
