@@ -110,10 +110,8 @@ class Choice:
         """What vouches for an SNP report, or an Azure blob with one. Raises as `AmdSource.endorsement`."""
         from kloister.serve.collateral import open_amd_source
 
-        found = unwrap(*identify(evidence))
-        report = HclBlob.parse(found.data).report if found.inner is Kind.AZURE_HCL else found.data
         source = open_amd_source(self.settings(), roots, offline=self.offline)
-        return source.endorsement(SnpReport.parse(report), vek=vek)
+        return source.endorsement(snp_report(evidence), vek=vek)
 
     def provider(self) -> Callable[[Sequence[Root | AmdRoot]], Provider]:
         """What makes, in any process, the collateral of a batch."""
@@ -127,6 +125,12 @@ class Choice:
         from kloister.serve.collateral import open_issuer
 
         return None if self.offline else open_issuer(self.settings(), issuer, token)
+
+
+def snp_report(evidence: bytes) -> SnpReport:
+    """The report in evidence of AMD's. Raises `Malformed`."""
+    found = unwrap(*identify(evidence))
+    return SnpReport.parse(HclBlob.parse(found.data).report if found.inner is Kind.AZURE_HCL else found.data)
 
 
 def _first(held: Held) -> str:

@@ -11,13 +11,14 @@ import typer
 
 from kloister.cli.cases import Case
 from kloister.cli.endorsement import read_endorsement
-from kloister.cli.sources import Choice
+from kloister.cli.sources import Choice, snp_report
 from kloister.cli.verify_inputs import SERVER, Inputs, evidence_of, read_collateral
 from kloister.errors import KloisterError, Malformed
 from kloister.services.appraisal import TokenKeys
 from kloister.services.appraisal.image import of_image
 from kloister.services.appraisal.recognise import Vouched, identify, unwrap, vouched_by
-from kloister.services.appraisal.whatif import Other, Question, Row, of_server, what_if
+from kloister.services.appraisal.service import unreadable
+from kloister.services.appraisal.whatif import GIVEN, Other, Question, Row, of_server, what_if
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ def _by_collateral(case: Case, inputs: Inputs, choice: Choice) -> Judged:
     more: dict[str, Any] = {}
     documents = read_collateral(inputs.collateral) if inputs.collateral else case.collateral
     if documents is None:
+        try:
+            choice.wanted(case.evidence)
+        except Malformed as reason:
+            return _unreadable(case, reason)
         provided = choice.fetch(case.evidence, roots)
         documents, more = provided.collateral, {"collateral": provided.as_json()}
 
@@ -81,6 +86,11 @@ def _by_endorsement(case: Case, inputs: Inputs, choice: Choice) -> Judged:
     named = read_endorsement(inputs.vek, inputs.chain, inputs.crl)
     inside = unwrap(*identify(case.evidence))
     given = named.endorsement or (None if named.vek else case.endorsement or inside.endorsement)
+    if given is None:
+        try:
+            snp_report(case.evidence)
+        except Malformed as reason:
+            return _unreadable(case, reason)
     if given is None and roots:
         fetched = choice.fetch_endorsement(case.evidence, roots, named.vek or inside.vek)
         given, more = fetched.endorsement, {"collateral": fetched.as_json()}
@@ -88,6 +98,11 @@ def _by_endorsement(case: Case, inputs: Inputs, choice: Choice) -> Judged:
     rows = what_if(question, None, case.at, (), inputs.other_times)
     case.write(inputs.bundle_out, given)
     return Judged(rows, more)
+
+
+def _unreadable(case: Case, reason: Malformed) -> Judged:
+    """Nothing can be fetched for it, and nothing needs to be."""
+    return Judged((Row(GIVEN, case.at, None, unreadable(case.evidence, reason)),))
 
 
 def _by_keys(case: Case, inputs: Inputs, choice: Choice) -> Judged:

@@ -81,6 +81,29 @@ def test_offline_uses_what_is_held(desk: Desk) -> None:
     assert len(desk.server.asked) == 4
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", (None, None, "evidence-empty")),
+        (b"nothing of the kind", (None, None, "evidence-unknown")),
+        (b"\x07\0" + bytes(2000), ("quote", None, "quote-version")),
+        (PLATFORM.quote_content(b"content", bytes(64))[:-1], ("quote", "sgx", "quote-truncated")),
+        (b"\x02\0\0\0" + bytes(500), ("snp-report", "snp", "snp-report-truncated")),
+        (b"HCLA" + bytes(99), ("azure-hcl", "snp", "hcl-truncated")),
+        (b'{"quote": "AwAA"}', ("kbs-evidence", None, "quote-truncated")),
+    ],
+)
+def test_what_cannot_be_read_is_refused_without_asking_anybody(
+    desk: Desk, content: bytes, expected: tuple[str | None, ...]
+) -> None:
+    (desk.folder / "bad").write_bytes(content)
+    done = desk.verify(*desk.source, "--json", thing="bad")
+    found = done.json
+    assert (done.code, found["genuine"], found["verdict"]) == (1, False, "reject")
+    assert (found["kind"], found["tee"], found["reason"]["code"]) == expected
+    assert desk.server.asked == []
+
+
 def test_where_no_source_answers_the_sources_are_named(desk: Desk) -> None:
     dead = ["--source", "pccs+https://127.0.0.1:1", "--source", "thim+https://127.0.0.1:2", "--fetch-timeout", "5"]
     done = desk.verify(*dead, "--json")
@@ -173,7 +196,7 @@ def test_options_that_cannot_be_meant_are_misuse(desk: Desk, options: list[str])
 
 
 def test_a_ca_that_is_none(desk: Desk) -> None:
-    assert code(desk.verify(*desk.source[:2], "--source-ca", desk.path("quote.bin"), "--json")) == "source-ca"
+    assert code(desk.verify(*desk.source[:2], "--source-ca", desk.path("root.der"), "--json")) == "source-ca"
 
 
 def test_a_bundle_verifies_again_without_anything_else(desk: Desk) -> None:

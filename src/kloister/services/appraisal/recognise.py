@@ -109,7 +109,11 @@ def _binary(data: bytes) -> tuple[Kind, bytes]:
         return Kind.AZURE_HCL, data
     if _looks_like_snp(data):
         return Kind.SNP_REPORT, data
-    return (Kind.RATLS_CERTIFICATE if _DER.match(data) else Kind.QUOTE), data
+    if _DER.match(data):
+        return Kind.RATLS_CERTIFICATE, data
+    if data[1:2] != b"\0":  # the upper half of a quote's version
+        raise _unknown("it starts like no quote, report or certificate")
+    return Kind.QUOTE, data
 
 
 def _looks_like_snp(data: bytes) -> bool:
@@ -139,8 +143,8 @@ def _decode(text: bytes) -> bytes:
             return base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)
         except binascii.Error:
             pass
-    raise Malformed(
-        "evidence-unknown",
-        "This is no evidence that is known: neither raw bytes, hexadecimal, nor base64.",
-        _WANTED,
-    )
+    raise _unknown("neither raw bytes, hexadecimal, nor base64")
+
+
+def _unknown(why: str) -> Malformed:
+    return Malformed("evidence-unknown", f"This is no evidence that is known: {why}.", _WANTED)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -61,10 +62,24 @@ def appraise(
     except TcbRevoked as reason:
         return _revoked(kind, reason)
     except (Malformed, Unverified) as reason:
-        basis = reason.basis if isinstance(reason, TcbUnsupported) else None
-        tee = None if evidence is None else _claimed(evidence)
-        return Appraisal(genuine=False, accepted=False, kind=kind, tee=tee, reason=reason, basis=basis)
+        return _refused(kind, evidence, reason)
     return _judged(kind, verified, more, policy, at)
+
+
+def unreadable(data: bytes, reason: Malformed) -> Appraisal:
+    """The refusal of evidence that is not of its format, where this is found before anything vouches for it."""
+    kind = evidence = None
+    with contextlib.suppress(Malformed):
+        kind, inner = identify(data)
+        evidence = unwrap(kind, inner)
+        kind = evidence.kind
+    return _refused(kind, evidence, reason)
+
+
+def _refused(kind: Kind | None, evidence: Evidence | None, reason: Malformed | Unverified) -> Appraisal:
+    basis = reason.basis if isinstance(reason, TcbUnsupported) else None
+    tee = None if evidence is None else _claimed(evidence)
+    return Appraisal(genuine=False, accepted=False, kind=kind, tee=tee, reason=reason, basis=basis)
 
 
 def _claimed(evidence: Evidence) -> str | None:

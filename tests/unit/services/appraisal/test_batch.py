@@ -141,7 +141,7 @@ def test_directories_are_walked_in_order_with_the_collateral_beside(tmp_path: Pa
         ("huge.bin", "evidence-size"),
         ("a/quote.bin", None),
         ("b/quote.bin", "tcb-not-accepted"),
-        ("b/notes.txt", "quote-truncated"),
+        ("b/notes.txt", "evidence-unknown"),
         ("missing", "batch-unreadable"),
     ]
     (missing,) = judged(items([str(tmp_path / "missing.ndjson")]))

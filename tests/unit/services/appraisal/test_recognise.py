@@ -48,6 +48,10 @@ def test_a_quote_is_recognised_in_every_form(form: bytes) -> None:
         (b'{"a": 1}', "evidence-not-supported"),
         (b"what is this?", "evidence-unknown"),
         (b"AAAAA", "evidence-unknown"),
+        (b"hello world", "evidence-unknown"),
+        (b"\x89PNG\r\n\x1a\n", "evidence-unknown"),
+        (b"\x03\x01" + bytes(1000), "evidence-unknown"),
+        (b"\x03", "evidence-unknown"),
     ],
 )
 def test_everything_else_is_named_for_what_it_is(data: bytes, code: str) -> None:
