@@ -12,8 +12,9 @@ from kloister.errors import Malformed
 TCB_INFO = "tcbInfo"
 ENCLAVE_IDENTITY = "enclaveIdentity"
 MAX_SIZE = 1024 * 1024  # bytes; Intel's answers have 10 to 60 KiB
-_OPEN = re.compile(r'\s*\{\s*"([A-Za-z]{1,32})"\s*:\s*')
-_CLOSE = re.compile(r'\s*,\s*"signature"\s*:\s*"([0-9A-Fa-f]{128})"\s*\}\s*')
+_SPACE = r"[ \t\n\r]*"  # RFC 8259, section 2; `_` in the two below
+_OPEN = re.compile(r'_\{_"([A-Za-z]{1,32})"_:_'.replace("_", _SPACE))
+_CLOSE = re.compile(r'_,_"signature"_:_"([0-9A-Fa-f]{128})"_\}_'.replace("_", _SPACE))
 _DECODER = json.JSONDecoder()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kloister.errors import Malformed
-from kloister.formats.dcap.envelope import ENCLAVE_IDENTITY, MAX_SIZE, TCB_INFO, Envelope
+from kloister.formats.dcap.envelope import ENCLAVE_IDENTITY, TCB_INFO, Envelope
 
 SIGNATURE = "0a" * 64
 GOOD = b'{"tcbInfo":{"id":"SGX"},"signature":"' + SIGNATURE.encode() + b'"}'
@@ -39,9 +39,13 @@ def test_a_changed_answer_is_malformed_or_another_one(at: int, flip: int) -> Non
     assert found != Envelope.parse(GOOD, TCB_INFO) or bytes(data).lower() == GOOD
 
 
+def test_an_answer_has_at_most_1_mib() -> None:
+    assert Envelope.parse(GOOD.ljust(1 << 20), TCB_INFO) == Envelope.parse(GOOD, TCB_INFO)
+
+
 def test_white_space_around_is_left_out_and_inside_is_kept() -> None:
     text = '{ "id" :\n"SGX" }'
-    data = f' {{ "tcbInfo" : {text} , "signature" : "{SIGNATURE}" }} \n'.encode()
+    data = f' {{ "tcbInfo"\r:\t{text} , "signature" : "{SIGNATURE}" }} \n'.encode()
     assert Envelope.parse(data, TCB_INFO) == Envelope(TCB_INFO, text, SIGNATURE)
 
 
@@ -54,7 +58,12 @@ def test_white_space_around_is_left_out_and_inside_is_kept() -> None:
         (GOOD.replace(b"0a", b"a", 1), "envelope-json"),
         (b'{"tcbInfo":' + b"[" * 100_000, "envelope-json"),
         (GOOD.replace(b"SGX", b"\xff"), "envelope-json"),
-        (GOOD.ljust(MAX_SIZE + 1), "envelope-size"),
+        (GOOD.replace(b":{", b":\f{"), "envelope-json"),  # white space elsewhere, but not in JSON
+        (b"\x1c" + GOOD, "envelope-json"),
+        (GOOD + b"\v", "envelope-json"),
+        (GOOD.replace(b"0a", b"", 1), "envelope-json"),
+        (GOOD.replace(b"0a", b"0a0a", 1), "envelope-json"),
+        (GOOD.ljust((1 << 20) + 1), "envelope-size"),
     ],
 )
 def test_answers_that_are_none(data: bytes, code: str) -> None:
