@@ -129,31 +129,142 @@ def test_the_header_says_what_made_a_quote_whatever_follows(v3: bytes) -> None:
     assert [tee_type(each) for each in (b"", v3[:47], _with(v3, 4, b"\x81"))] == [None, None, None]
 
 
-def test_version_5_states_type_and_size_of_the_body() -> None:
-    authentication = Authentication(
-        signature=bytes(64),
-        attestation_key=bytes(64),
-        qe_report=bytes(384),
-        qe_report_signature=bytes(64),
-        qe_auth_data=b"",
-        certification=CertificationData(type=CertificationType.PCK_CHAIN, data=b""),
-    )
-    good = _quote((5, BodyType.SGX), authentication, bytes(20), b"").build()
-    assert code_of(lambda: Quote.parse(good)) == "accepted"
-    assert code_of(lambda: Quote.parse(_with(good, 48, b"\x05"))) == "quote-body-type"
-    assert code_of(lambda: Quote.parse(_with(good, 48, b"\x02"))) == "quote-body-type"
-    assert code_of(lambda: Quote.parse(_with(good, 50, b"\x81"))) == "quote-body-type"
-    assert code_of(lambda: Quote.parse(_with(good, 4, b"\x81"))) == "quote-body-type"
-    outer = 54 + 384 + 4 + 128
-    assert code_of(lambda: Quote.parse(_with(good, outer, b"\x05"))) == "certification-type"
-
-
-def test_a_huge_quote_is_not_read(v3: bytes) -> None:
-    assert code_of(lambda: Quote.parse(v3 + bytes(128 * 1024))) == "quote-size"
-
-
 def test_asking_a_td_quote_for_an_sgx_report_is_our_bug() -> None:
     quote = Quote.parse(vectors("evidence", "teepot-tdx-1/quote.bin").read_bytes())
     assert quote.body_type is BodyType.TD10
     with pytest.raises(Misused):
         _ = quote.report
+
+
+VENDOR = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
+FULL = Authentication(
+    signature=bytes([0xA1]) * 64,
+    attestation_key=bytes([0xA2]) * 64,
+    qe_report=ENCLAVE.build(),
+    qe_report_signature=bytes([0xA3]) * 64,
+    qe_auth_data=bytes([0xA4]) * 5,
+    certification=CertificationData(type=CertificationType.PCK_CHAIN, data=bytes([0xA5]) * 7),
+)
+BODIES = {BodyType.SGX: ENCLAVE.build(), **{kind: bytes([0xB0 + kind]) * SIZES[kind] for kind in list(BodyType)[1:]}}
+ENDS = {  # (version, body type): where the body starts and ends
+    (3, BodyType.SGX): (48, 432),
+    (4, BodyType.SGX): (48, 432),
+    (4, BodyType.TD10): (48, 632),
+    (5, BodyType.SGX): (54, 438),
+    (5, BodyType.TD10): (54, 638),
+    (5, BodyType.TD15): (54, 702),
+    (5, BodyType.TD15EX): (54, 939),
+}
+
+
+def _laid_out(version: int, body_type: BodyType) -> bytes:
+    """A quote as the tables of the specifications lay it out, byte by byte."""
+    tee = b"\0\0\0\0" if body_type is BodyType.SGX else b"\x81\0\0\0"
+    header = bytes([version, 0, 2, 0]) + tee + bytes([8, 0x12, 13, 0x34]) + VENDOR + bytes(range(0x20, 0x34))
+    described = bytes([body_type, 0]) + len(BODIES[body_type]).to_bytes(4, "little") if version == 5 else b""
+    qe = ENCLAVE.build() + b"\xa3" * 64 + b"\5\0" + b"\xa4" * 5 + b"\5\0" + b"\7\0\0\0" + b"\xa5" * 7
+    if version > 3:
+        qe = b"\6\0" + len(qe).to_bytes(4, "little") + qe
+    data = b"\xa1" * 64 + b"\xa2" * 64 + qe
+    return header + described + BODIES[body_type] + len(data).to_bytes(4, "little") + data
+
+
+@pytest.mark.parametrize(("version", "body_type"), ENDS)
+def test_every_layout_is_read_and_written_byte_by_byte(version: int, body_type: BodyType) -> None:
+    raw = _laid_out(version, body_type)
+    start, end = ENDS[version, body_type]
+    quote = Quote.parse(raw + b"padding")
+    tee = TeeType.SGX if body_type is BodyType.SGX else TeeType.TDX
+    assert quote.header == Header(
+        version=version,
+        key_type=2,
+        tee_type=tee,
+        qe_svn=0x1208,
+        pce_svn=0x340D,
+        qe_vendor_id=VENDOR,
+        user_data=bytes(range(0x20, 0x34)),
+    )
+    assert (quote.body_type, quote.body, quote.signed) == (body_type, raw[start:end], raw[:end])
+    assert (quote.authentication, quote.padding) == (FULL, b"padding")
+    assert quote.build() == raw + b"padding"
+    assert Quote.to_sign(quote.header, quote.body, body_type) == quote.signed
+
+
+@pytest.mark.parametrize(("version", "body_type"), ENDS)
+def test_a_quote_that_ends_early_says_in_what(version: int, body_type: BodyType) -> None:
+    raw = _laid_out(version, body_type)
+    _, end = ENDS[version, body_type]
+    for size in (0, 47, 48, 53, end - 1, end, end + 3, end + 4, len(raw) - 1):
+        assert code_of(lambda size=size: Quote.parse(raw[:size])) == "quote-truncated"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("version", "body_type"), [(3, BodyType.SGX), (4, BodyType.TD10), (5, BodyType.TD15)])
+def test_signature_data_that_ends_early_or_goes_on(version: int, body_type: BodyType) -> None:
+    whole = Authentication.parse(FULL.build(version), version)
+    assert whole == FULL
+    data = FULL.build(version)
+    for size in range(len(data)):
+        found = code_of(lambda size=size: Authentication.parse(data[:size], version))  # type: ignore[misc]
+        assert found == "quote-authentication-truncated"
+    assert code_of(lambda: Authentication.parse(data + b"\0", version)) == "quote-authentication-trailing"
+    raw = _laid_out(version, body_type)
+    _, end = ENDS[version, body_type]
+    longer = _with(raw, end, (len(data) + 1).to_bytes(4, "little")) + b"\0"
+    assert code_of(lambda: Quote.parse(raw + b"\0")) == "accepted"  # padding
+    assert code_of(lambda: Quote.parse(longer)) == "quote-authentication-trailing"
+
+
+@pytest.mark.parametrize("kind", range(9))
+def test_certification_data_has_types_1_to_7(kind: int) -> None:
+    data = bytes([kind, 0, 3, 0, 0, 0]) + b"abc"
+    if kind in range(1, 8):
+        found = CertificationData.parse(data)
+        assert (found.type, found.data, found.build()) == (kind, b"abc", data)
+    else:
+        assert code_of(lambda: CertificationData.parse(data)) == "certification-type"
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5, 7, 8])
+def test_from_version_4_on_the_outer_certification_data_is_of_type_6(version: int, kind: int) -> None:
+    raw = FULL.build(version)
+    assert raw[128:130] == b"\6\0"
+    assert code_of(lambda: Authentication.parse(_with(raw, 128, bytes([kind])), version)) == "certification-type"
+
+
+@pytest.mark.parametrize(("version", "tee", "code"), [(3, 0, "accepted"), (3, 0x81, "quote-tee"), (4, 0, "accepted")])
+def test_the_tee_goes_with_the_version(version: int, tee: int, code: str) -> None:
+    raw = _laid_out(version, BodyType.SGX)
+    assert code_of(lambda: Quote.parse(_with(raw, 4, bytes([tee])))) == code
+    assert code_of(lambda: Quote.parse(_with(raw, 7, b"\x01"))) == "quote-tee"
+
+
+@pytest.mark.parametrize("body_type", BodyType)
+def test_type_and_size_of_a_body_of_version_5_agree_with_each_other_and_the_tee(body_type: BodyType) -> None:
+    raw = _laid_out(5, body_type)
+    other = b"\x81" if body_type is BodyType.SGX else b"\0"
+    size = SIZES[body_type]
+    assert code_of(lambda: Quote.parse(raw)) == "accepted"
+    assert code_of(lambda: Quote.parse(_with(raw, 4, other))) == "quote-body-type"
+    for unfit in (size - 1, size + 1, size + 65536):
+        changed = _with(raw, 50, unfit.to_bytes(4, "little")) + b"\0"
+        assert code_of(lambda changed=changed: Quote.parse(changed)) == "quote-body-type"  # type: ignore[misc]
+    for unfit in {0, 1, 2, 3, 4, 5, 256 + body_type} - {body_type}:
+        changed = _with(raw, 48, unfit.to_bytes(2, "little"))
+        assert code_of(lambda changed=changed: Quote.parse(changed)) == "quote-body-type"  # type: ignore[misc]
+
+
+def test_a_quote_has_at_most_128_kib() -> None:
+    raw = _laid_out(4, BodyType.TD10)
+    assert len(Quote.parse(raw.ljust(131072, b"\0")).build()) == 131072
+    assert code_of(lambda: Quote.parse(raw.ljust(131073, b"\0"))) == "quote-size"
+
+
+def test_a_header_has_48_bytes() -> None:
+    raw = _laid_out(3, BodyType.SGX)
+    assert Header.parse(raw[:48]).build() == raw[:48]
+    assert [code_of(lambda size=size: Header.parse(raw[:size])) for size in (47, 48, 49)] == [  # type: ignore[misc]
+        "quote-truncated",
+        "accepted",
+        "quote-trailing",
+    ]
