@@ -8,7 +8,7 @@ import signal
 import ssl
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,21 @@ class Cluster:
             if "deletionTimestamp" not in item["metadata"]
             and all(status["ready"] for status in item["status"].get("containerStatuses") or [{"ready": False}])
         }
+
+    @property
+    def minor(self) -> int:
+        """Of its version 1.MINOR."""
+        version = json.loads(self.kubectl("version", "--output=json"))["serverVersion"]
+        return int(version["minor"].rstrip("+"))
+
+    def bearing(self, token: str, folder: Path) -> Cluster:
+        """The same cluster for who has this token and nothing else."""
+        config = json.loads(self.kubectl("config", "view", "--raw", "--minify", "--output=json"))
+        config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+        place = folder / "kubeconfig"
+        place.touch(mode=0o600)
+        place.write_text(json.dumps(config))
+        return replace(self, kubeconfig=place)
 
     def import_image(self, archive: Path, name: str, *nodes: str) -> None:
         """Give an image (`oci-archive:`) to nodes of the bed, all by default; `name` ends in the archive's own tag."""

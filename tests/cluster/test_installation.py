@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kloister.kubernetes.manifests.rendering import ADMISSION_POLICIES
 from kloister.kubernetes.quantity import whole
 from tests.cluster.access import Cluster
+from tests.cluster.bed.processes import BedError
 from tests.cluster.installation import LABEL, NAMESPACE, Installation
 from tests.cluster.objects import pod
 from tests.cluster.quoting import judged, quote_from
@@ -78,6 +82,21 @@ def test_nothing_secret_of_the_broker_is_in_the_cluster(installation: Installati
     assert LABEL.encode() in any_cluster.etcd()  # the search would find what is there
 
 
-def _agent(cluster: Cluster) -> list[str]:
+def test_an_agent_writes_its_own_nodes_report_and_no_others(
+    installation: Installation, any_cluster: Cluster, tmp_path: Path
+) -> None:
+    if any_cluster.minor < ADMISSION_POLICIES:
+        pytest.skip(f"Kubernetes 1.{any_cluster.minor} has no ValidatingAdmissionPolicy")
+    system = replace(any_cluster, namespace=NAMESPACE)
+    bound = ("--bound-object-kind=Pod", f"--bound-object-name={_agent(any_cluster, 'name')[0]}")
+    own = system.bearing(system.kubectl("create", "token", "kloister-node", *bound).strip(), tmp_path)
+    change = ("patch", "confidentialnode", "--type=merge", '--patch={"spec":{"adopted":"trial"}}', "--dry-run=server")
+    own.kubectl(*change, installation.node.name)
+    report = any_cluster.get("confidentialnode", installation.node.name) | {"metadata": {"name": "ordinary"}}
+    with pytest.raises(BedError, match="report of its own node only"):
+        own.kubectl("create", "--dry-run=server", "--filename=-", stdin=json.dumps(report))
+
+
+def _agent(cluster: Cluster, field: str = "uid") -> list[str]:
     items = cluster.get("pods", "--namespace", NAMESPACE, "--selector=app.kubernetes.io/name=kloister-node")["items"]
-    return [item["metadata"]["uid"] for item in items]
+    return [item["metadata"][field] for item in items]

@@ -41,9 +41,9 @@ def output(*command: str) -> str:
     return run.stdout
 
 
-def rendered(form: str) -> dict[tuple[str, str], Json]:
-    """A form as `kloister kube install` applies it."""
-    objects = render(Choice(simulate="1Gi" if form == "simulated" else ""))
+def rendered(form: str, minor: int = 34) -> dict[tuple[str, str], Json]:
+    """A form as `kloister kube install` applies it to a server of version 1.`minor`."""
+    objects = render(Choice(simulate="1Gi" if form == "simulated" else "", minor=minor))
     return {(item["kind"], item["metadata"]["name"]): item for item in objects}
 
 
@@ -55,11 +55,11 @@ def kustomized(form: str) -> dict[tuple[str, str], Json]:
     return documents(output(program("kubectl"), "kustomize", str(ROOT / "deploy" / "kustomize" / form)))
 
 
-def templated(*settings: str) -> dict[tuple[str, str], Json]:
-    """The chart as `helm template` renders it."""
+def templated(*settings: str, version: str = "1.34.0") -> dict[tuple[str, str], Json]:
+    """The chart as `helm template` renders it for a version of Kubernetes."""
     pairs = [part for setting in settings for part in ("--set", setting)]
     command = (program("helm"), "template", "kloister", str(CHART), "-n", "kloister-system", "--include-crds", *pairs)
-    return documents(output(*command))
+    return documents(output(*command, "--kube-version", version))
 
 
 def normal(value: Any) -> Any:

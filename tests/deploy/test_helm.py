@@ -9,12 +9,13 @@ import pytest
 from tests.deploy.rendering import CHART, normal, output, program, rendered, templated
 
 
+@pytest.mark.parametrize("minor", [20, 29, 34])
 @pytest.mark.parametrize(
     ("form", "settings"),
     [("base", ["namespace.create=true"]), ("simulated", ["namespace.create=true", "simulate.enabled=true"])],
 )
-def test_both_forms_give_the_same_objects(form: str, settings: list[str]) -> None:
-    assert normal(templated(*settings)) == normal(rendered(form))
+def test_both_forms_give_the_same_objects(form: str, settings: list[str], minor: int) -> None:
+    assert normal(templated(*settings, version=f"1.{minor}.0")) == normal(rendered(form, minor))
 
 
 def test_lint() -> None:

@@ -82,7 +82,7 @@ def _start(layout: Layout, built: Path) -> None:
     control.start_control_plane(layout, built)
     archives = images.make_images(layout)
     with ThreadPoolExecutor(len(NODES)) as pool:
-        list(pool.map(lambda site: _start_runtime(layout, site, archives), NODES))
+        list(pool.map(lambda site: _start_runtime(layout, site, built, archives), NODES))
     client = (built / "kubectl", f"--kubeconfig={layout.kubeconfig}")
     wait_for("the API server", lambda: _answers(*client, "get", "--raw", "/readyz"), 60)
     for site in NODES:
@@ -100,8 +100,8 @@ def _start(layout: Layout, built: Path) -> None:
     wait_for("the first service account", lambda: _answers(*client, *service_account), 30)
 
 
-def _start_runtime(layout: Layout, site: Site, archives: list[Path]) -> None:
-    node.configure(layout, site)
+def _start_runtime(layout: Layout, site: Site, built: Path, archives: list[Path]) -> None:
+    node.configure(layout, site, built)
     node.start_containerd(layout, site)
     machine = Machine(layout, site.name)
     wait_for(f"containerd on {site.name}", lambda: _answers(*machine.command(["ctr", "version"])), 30)

@@ -27,6 +27,7 @@ from kloister.images.runtime_layer.cache import cache_directory
 from tests.cluster.bed.processes import BedError, run, say
 from tests.cluster.bed.source import fetch
 
+SETTING = "KLOISTER_CLUSTER_KUBERNETES"  # a directory with programs of another version
 PACKAGE, UPSTREAM, CODENAME, VERSION = "kubernetes", "1.20.5+really1.20.2", "bookworm", "v1.20.2"
 PROGRAMS = ("kubelet", "kube-apiserver", "kube-scheduler", "kube-controller-manager", "kube-proxy", "kubectl")
 # Without the cloud providers' in-tree drivers and Docker's, which the bed has no use for: a third less to compile.
@@ -49,11 +50,16 @@ _REVISION = 3  # raised when the steps below change what is built
 
 
 def programs() -> Path:
-    """The directory with the programs, from the cache or built: some ten minutes on two cores.
+    """The directory with the programs: given by the user, from the cache, or built: some ten minutes on two cores.
 
     Raises:
-        BedError: Go or reflect2 is missing, the source cannot be fetched, the build fails.
+        BedError: one is missing; Go or reflect2 is missing, the source cannot be fetched, the build fails.
     """
+    if given := os.environ.get(SETTING):
+        missing = [name for name in PROGRAMS if not os.access(Path(given, name), os.X_OK)]
+        if missing:
+            raise BedError(f"{SETTING}={given}: there is no {', '.join(missing)}")
+        return Path(given).resolve()
     parent = cache_directory() / "kubernetes"
     place = parent / _key()
     if not place.is_dir():
@@ -62,6 +68,11 @@ def programs() -> Path:
             if not place.is_dir():
                 _build(parent, place)
     return place
+
+
+def minor(programs: Path) -> int:
+    """Of the programs' version 1.MINOR."""
+    return int(run(programs / "kubelet", "--version").split(".")[1])
 
 
 def _key() -> str:

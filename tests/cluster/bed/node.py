@@ -8,9 +8,11 @@ from pathlib import Path
 
 from tests.cluster.bed.config import write
 from tests.cluster.bed.images import PAUSE
+from tests.cluster.bed.kubernetes import minor
 from tests.cluster.bed.layout import CONTROL, PODS, Layout, Site
 from tests.cluster.bed.machine import Machine
 
+_RUNTIME_CONFIGURED, _CGROUPS_JUDGED = 27, 31  # minor versions of Kubernetes since which kubelet's settings differ
 _SOCKET = "/run/containerd/containerd.sock"
 _CONTAINERD = """\
 version = 2
@@ -35,14 +37,14 @@ state = "/run/containerd"
 """
 
 
-def configure(layout: Layout, site: Site) -> None:
+def configure(layout: Layout, site: Site, programs: Path) -> None:
     """Write the settings of a node's programs to its directory."""
     disk = layout.node(site.name)
     (disk / "network").mkdir(parents=True)
     write(disk / "network/10-bed.conflist", _pod_network(site))
     settings = {"socket": _SOCKET, "pause": PAUSE, "snapshotter": _snapshotter(disk), "network": disk / "network"}
     (disk / "containerd.toml").write_text(_CONTAINERD.format_map(settings))
-    write(disk / "kubelet.json", _kubelet(layout, disk))
+    write(disk / "kubelet.json", _kubelet(layout, disk) | _newer(minor(programs)))
     (disk / "resolv.conf").write_text(f"nameserver {CONTROL.address}\n")
 
 
@@ -53,11 +55,12 @@ def start_containerd(layout: Layout, site: Site) -> None:
 
 def start_kubelet(layout: Layout, site: Site, programs: Path) -> None:
     """Start the node's agent; it registers the node."""
+    older = minor(programs) < _RUNTIME_CONFIGURED
+    runtime = ("--container-runtime=remote", f"--container-runtime-endpoint=unix://{_SOCKET}") if older else ()
     Machine(layout, site.name).start(
         "kubelet", programs / "kubelet", f"--config={layout.node(site.name)}/kubelet.json",
-        f"--kubeconfig={layout.keys}/{site.name}.json", "--container-runtime=remote",
-        f"--container-runtime-endpoint=unix://{_SOCKET}", f"--hostname-override={site.name}",
-        f"--node-ip={site.address}", f"--pod-infra-container-image={PAUSE}",
+        f"--kubeconfig={layout.keys}/{site.name}.json", f"--hostname-override={site.name}",
+        f"--node-ip={site.address}", *runtime,
     )  # fmt: skip
 
 
@@ -83,6 +86,14 @@ def _kubelet(layout: Layout, disk: Path) -> dict[str, object]:
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "100Mi", "imagefs.available": "100Mi"},
         "nodeStatusUpdateFrequency": "2s", "syncFrequency": "10s", "volumeStatsAggPeriod": "0s",
     }  # fmt: skip
+
+
+def _newer(minor: int) -> dict[str, object]:
+    """Settings that kubelets of before 1.27 take on the command line, and one that they do not know."""
+    if minor < _RUNTIME_CONFIGURED:
+        return {}
+    endpoint = {"containerRuntimeEndpoint": f"unix://{_SOCKET}"}
+    return endpoint | ({"failCgroupV1": False} if minor >= _CGROUPS_JUDGED else {})
 
 
 def _pod_network(site: Site) -> dict[str, object]:

@@ -42,6 +42,10 @@ def test_older_servers_get_what_they_know() -> None:
     assert "matchConditions" not in find(old, "MutatingWebhookConfiguration", name)["webhooks"][0]
     assert find(new, "PodDisruptionBudget", name)["apiVersion"] == "policy/v1"
     assert find(old, "PodDisruptionBudget", name)["apiVersion"] == "policy/v1beta1"
+    assert find(new, "ValidatingAdmissionPolicyBinding", "kloister-node")
+    assert not [
+        item for item in render(Choice(minor=29)) if "Policy" in item["kind"] and item["kind"] != "NetworkPolicy"
+    ]
 
 
 def test_a_broker_elsewhere_is_told_and_ours_left_out() -> None:

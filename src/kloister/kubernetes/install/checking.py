@@ -9,11 +9,12 @@ from datetime import datetime
 
 from kloister.kubernetes.install.kubectl import Json, Kubectl
 from kloister.kubernetes.install.nodes import NodeState, states
-from kloister.kubernetes.manifests.rendering import Choice, render
+from kloister.kubernetes.manifests.rendering import ADMISSION_POLICIES, Choice, render
 
 OLDEST = 20  # 1.20, the oldest version that it is tested with
 _OTHERS = ("sgx-plugin", "sgx-device-plugin", "intel-sgx-plugin", "sgx-webhook", "sgxdeviceplugin")
 _CREATE = ("customresourcedefinitions", "clusterroles", "daemonsets", "mutatingwebhookconfigurations", "namespaces")
+_POLICIES = "validatingadmissionpolicies"
 NAMESPACE = "kloister-system"
 READY = {"DaemonSet": ("numberReady", "desiredNumberScheduled"), "": ("readyReplicas", "replicas")}
 
@@ -34,13 +35,15 @@ class Check:
 
 def check(kubectl: Kubectl, at: datetime) -> list[Check]:
     """Everything, in the order in which it would have to be mended."""
-    return [*_before(kubectl), *_workloads(kubectl), *_webhook(kubectl), *_nodes(kubectl, at)]
-
-
-def _before(kubectl: Kubectl) -> Iterator[Check]:
     minor = kubectl.minor()
+    kept = _agents_kept_apart(kubectl, minor)
+    return [*_before(kubectl, minor), *_workloads(kubectl), *_webhook(kubectl), kept, *_nodes(kubectl, at)]
+
+
+def _before(kubectl: Kubectl, minor: int) -> Iterator[Check]:
     yield Check("cluster-version", minor >= OLDEST, f"Kubernetes 1.{minor}", f"1.{OLDEST} or newer is needed.")
-    refused = [name for name in _CREATE if not kubectl.allowed("create", name)]
+    wanted = (*_CREATE, _POLICIES) if minor >= ADMISSION_POLICIES else _CREATE
+    refused = [name for name in wanted if not kubectl.allowed("create", name)]
     text = f"You may not create {', '.join(refused)}." if refused else "You may install."
     yield Check("cluster-rights", not refused, text, "Ask for cluster-admin.")
     others = [
@@ -80,6 +83,17 @@ def _webhook(kubectl: Kubectl) -> Iterator[Check]:
             known = b64decode(bundle).count(b"BEGIN CERTIFICATE")
             text = f"The API server trusts {known} authorities of the webhook." if known else "It trusts none yet."
             yield Check("webhook-trust", known > 0, text, f"kubectl -n {NAMESPACE} logs deploy/kloister-webhook")
+
+
+def _agents_kept_apart(kubectl: Kubectl, minor: int) -> Check:
+    """Whether an admission policy lets each agent write its own node's report only."""
+    if minor < ADMISSION_POLICIES:
+        text = f"Any agent can write any node's report: from Kubernetes 1.{ADMISSION_POLICIES} on a policy forbids it."
+        return Check("agents-apart", ok=True, text=text)
+    bindings = {item["metadata"]["name"] for item in kubectl.items("validatingadmissionpolicybindings")}
+    found = "kloister-node" in bindings
+    text = "Each agent writes its own node's report only." if found else "Any agent can write any node's report."
+    return Check("agents-apart", found, text, "`kloister kube install`")
 
 
 def _nodes(kubectl: Kubectl, at: datetime) -> Iterator[Check]:

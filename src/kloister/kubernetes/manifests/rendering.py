@@ -20,6 +20,8 @@ Json = dict[str, Any]
 _FIRST = ("Namespace", "CustomResourceDefinition", "ServiceAccount")
 _MATCH_CONDITIONS = 28  # minor version in which they are there without a feature gate
 _POLICY_V1 = 21  # minor version of policy/v1
+ADMISSION_POLICIES = 30  # minor version in which they are there, and tokens name their node
+_ADMISSION = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Choice:
     simulate: str = ""
     registry: str = ""
     tag: str = ""
-    minor: int = _MATCH_CONDITIONS
+    minor: int = ADMISSION_POLICIES
     broker: str = ""
 
 
@@ -48,10 +50,16 @@ def render(choice: Choice) -> list[Json]:
         _images(document, choice)
         _sizes(document, choice)
         _older(document, choice.minor)
-    wanted = [item for item in objects if not choice.broker or "broker" not in item["metadata"]["name"]]
+    wanted = [item for item in objects if _wanted(item, choice)]
     for document in wanted:
         _arguments(document, choice)
     return sorted(wanted, key=lambda item: _FIRST.index(item["kind"]) if item["kind"] in _FIRST else len(_FIRST))
+
+
+def _wanted(document: Json, choice: Choice) -> bool:
+    if document["kind"] in _ADMISSION:
+        return choice.minor >= ADMISSION_POLICIES
+    return not choice.broker or "broker" not in document["metadata"]["name"]
 
 
 def _form(name: str) -> list[Json]:

@@ -101,7 +101,7 @@ def test_check_says_what_is_missing_and_then_that_all_is_well(cluster: Kubernete
     result = run(kube_app, "check", "--json")
     assert result.exit_code == 1
     codes = {each["code"] for each in json.loads(result.stdout)["checks"] if not each["ok"]}
-    assert codes == {"not-installed"}
+    assert codes == {"not-installed", "agents-apart"}
     ready = {"numberReady": 1, "desiredNumberScheduled": 1, "readyReplicas": 2, "replicas": 2}
     names = {
         "daemonsets": ["node"],
@@ -121,6 +121,7 @@ def test_check_says_what_is_missing_and_then_that_all_is_well(cluster: Kubernete
                 for name in items
             ],
         )
+    cluster.have("validatingadmissionpolicybindings", [{"metadata": {"name": "kloister-node"}}])
     result = run(kube_app, "check", "--json")
     assert result.exit_code == 0, result.output
 
