@@ -74,8 +74,8 @@ class Inputs:
 
 def evidence_of(thing: str) -> bytes:
     """The bytes of what was named: a certificate that a server shows, standard input, or a file."""
-    if thing.startswith(SERVER):
-        return server_evidence(thing)
+    if "://" in thing:
+        return server_evidence(thing)  # which says what an address is
     return read(None if thing == "-" else Path(thing), MAX_BUNDLE, "evidence")
 
 

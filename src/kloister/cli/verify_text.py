@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 _SIMULATED = "This platform is SIMULATED: the evidence proves nothing about hardware."
+_NO_LEVELS = (
+    "Nothing to explain: AMD publishes no TCB levels. A policy asks for the least of each (snp.minimumTcb)."
+)
 # what a person reads
 _MEASURED = (
     "mrenclave",
@@ -63,6 +66,8 @@ def show(rows: Sequence[Row], manner: Manner, more: Mapping[str, Any] = MappingP
     print_appraisal(appraisal, proof_only=manner.proof_only, show_identifiers=manner.show_identifiers)
     if explanation:
         print_explanation(explanation)
+    elif manner.explain and appraisal.genuine and appraisal.tee == "snp" and appraisal.issuer is None:
+        print(_NO_LEVELS)
     if manner.explain and appraisal.unverified is not None:
         print("UNVERIFIED: this is what the token claims; anybody may have written it.")
         print_json(_unverified(appraisal, manner))

@@ -104,6 +104,11 @@ def test_what_cannot_be_read_is_refused_without_asking_anybody(
     assert desk.server.asked == []
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "ftp://host", "https://host:port", "HTTPS://"])
+def test_only_servers_with_tls_are_asked_for_evidence(address: str) -> None:
+    assert code(kloister("verify", address, "--json")) == "server-address"
+
+
 def test_where_no_source_answers_the_sources_are_named(desk: Desk) -> None:
     dead = ["--source", "pccs+https://127.0.0.1:1", "--source", "thim+https://127.0.0.1:2", "--fetch-timeout", "5"]
     done = desk.verify(*dead, "--json")

@@ -54,6 +54,15 @@ def _bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+def test_there_are_no_levels_to_explain(bench: Bench) -> None:
+    said = "AMD publishes no TCB levels."
+    assert said in bench.run("--explain").stdout
+    assert said not in bench.run().stdout
+    assert json.loads(bench.run("--explain", "--json").stdout)["explain"] is None
+    bench.write("vek.der", b"no certificate")
+    assert said not in bench.run("--explain").stdout
+
+
 def test_a_person_reads_what_matters(bench: Bench) -> None:
     result = bench.run()
     assert result.exit_code == 0

@@ -25,7 +25,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         "The policy has no service of this name.", f"Add the service under services in the policy, {_APPLY}"
     ),
     "measurement-not-allowed": Reason(
-        "The enclave is not one that the policy names: other code, other files or another configuration.",
+        "The enclave or virtual machine is not one that the policy names: other code, files or configuration.",
         f"If this enclave is wanted, add its MRENCLAVE under attestation.any, {_APPLY}",
     ),
     "alternative-retired": Reason(
@@ -33,7 +33,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
         f"Move the day in retire, or remove it, {_APPLY}",
     ),
     "debug-not-allowed": Reason(
-        "The enclave runs in debug mode: its memory can be read from outside.",
+        "The enclave or virtual machine runs in debug mode: its memory can be read from outside.",
         f"Start it without debug. For a test only: debug: true beside its mrenclave, {_APPLY}",
     ),
     "signer-not-allowed": Reason(
