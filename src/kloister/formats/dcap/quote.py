@@ -78,7 +78,7 @@ class Header:
     def parse(cls, data: bytes) -> Self:
         """Read 48 bytes. Raises `Malformed`: `quote-truncated`, `quote-trailing`."""
         if len(data) != HEADER_SIZE:
-            end = "truncated" if len(data) < HEADER_SIZE else "trailing"
+            end = "trailing" if data[HEADER_SIZE:] else "truncated"
             raise Malformed(f"{_WHAT}-{end}", f"A quote's header has {HEADER_SIZE} bytes, not {len(data)}.")
         return cls(*_HEADER.unpack(data))
 
@@ -207,13 +207,12 @@ class Quote:
         _check_header(header)
         body_type, start = _body_type(header, data)
         end = start + _BODY_SIZES[body_type]
-        if len(data) < end + _SIZE:
-            raise Malformed(f"{_WHAT}-truncated", f"The quote ends inside its body: it has {len(data)} bytes.")
         last = end + _SIZE + int.from_bytes(data[end : end + _SIZE], "little")
         if len(data) < last:
-            raise Malformed(
-                f"{_WHAT}-truncated", f"The quote ends inside its signature data: it has {len(data)} bytes."
+            text = (
+                f"The quote ends inside its body or its signature data: it has {len(data)} bytes, not {last} or more."
             )
+            raise Malformed(f"{_WHAT}-truncated", text)
         authentication = Authentication.parse(data[end + _SIZE : last], header.version)
         return cls(header, body_type, data[start:end], data[:end], authentication, data[last:])
 
