@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kloister.errors import Misused
+from kloister.errors import Malformed, Misused
 from kloister.formats.pki import der
 from tests.support.evidence import code_of
 
@@ -78,10 +78,25 @@ def test_integers_must_be_shortest_and_not_negative(content: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"\x30", b"\x30\x80", b"\x30\x81\x01x", b"\x30\x83\0\0\0", b"\x30\x82\0\x80", b"\x30\x82\x80", b"\x30\x05ab"],
+    [
+        b"\x30",
+        b"\x30\0\x30",
+        b"\x30\x80",
+        b"\x30\x80" + bytes(128),
+        b"\x30\x81\x01x",
+        b"\x30\x83\0\0\0",
+        b"\x30\x82\0\x80",
+        b"\x30\x82\x80",
+        b"\x30\x05ab",
+    ],
 )
 def test_lengths_must_be_definite_shortest_and_true(data: bytes) -> None:
     assert code_of(lambda: der.split(data, "thing")) == "thing-der"
+
+
+def test_what_is_missing_is_counted() -> None:
+    with pytest.raises(Malformed, match="an element of 5 bytes where 2 are left"):
+        der.split(b"\x30\0\x30\x05ab", "thing")
 
 
 def test_booleans_are_00_or_ff() -> None:
@@ -97,5 +112,5 @@ def test_one_element_of_the_right_tag() -> None:
 
 
 def test_no_huge_element_is_written() -> None:
-    with pytest.raises(Misused):
+    with pytest.raises(Misused, match=r"\[der-length\]"):
         der.encode(der.OCTET_STRING, bytes(1 << 16))
