@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 
 DOCUMENTS = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+_PORT = re.compile(r"(127\.0\.0\.1:|localhost:|PORT=)(\d{4,5})\b")
 _EXITS = re.compile(r"#\s*exits (\d+)$")
 
 
@@ -27,6 +29,13 @@ def commands(document: Path) -> list[tuple[str, int]]:
             exits = _EXITS.search(line)
             found.append((line[2:], int(exits[1]) if exits else 0))
     return found
+
+
+def moved(lines: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The same with ports that are free here: somebody may already have those that a document chose."""
+    found = [each[2] for line, _ in lines for each in _PORT.finditer(line)]
+    ports = {port: free_port() for port in dict.fromkeys(found)}
+    return [(_PORT.sub(lambda each: f"{each[1]}{ports[each[2]]}", line), exits) for line, exits in lines]
 
 
 @pytest.fixture
@@ -47,13 +56,24 @@ def reader(tmp_path: Path) -> Iterator[dict[str, str]]:
 @pytest.mark.e2e
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: d.name)
 def test_the_commands_of_a_document(document: Path, tmp_path: Path, reader: dict[str, str]) -> None:
-    for command, expected in commands(document):
+    for command, expected in moved(commands(document)):
         done = subprocess.run(
             ["bash", "-c", command], cwd=tmp_path, env=reader, capture_output=True, text=True, check=False, timeout=240
         )
         said = f"{command}\n{done.stdout}{done.stderr}"
         assert done.returncode == expected, said
         assert "Traceback" not in done.stderr, said
+
+
+def test_ports_of_documents_may_be_taken() -> None:
+    lines = [("a --listen 127.0.0.1:7471", 0), ("b https://127.0.0.1:7471 PORT=18443 127.0.0.1:1 2026", 1)]
+    (first, _), (second, exits) = moved(lines)
+    port = first.rpartition(":")[2]
+    assert port.isdigit()
+    assert port != "7471"
+    assert (f"https://127.0.0.1:{port} " in second, exits) == (True, 1)
+    assert "18443" not in second
+    assert second.endswith(" 127.0.0.1:1 2026")
 
 
 def test_no_document_prints_a_command_that_is_not_run() -> None:

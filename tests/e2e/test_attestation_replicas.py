@@ -24,7 +24,8 @@ from kloister.formats.tokens.policy import policy_token
 from kloister.formats.wire import b64url
 from tests.support import postgresql
 from tests.support.attestation import BEARER, sgx_quote
-from tests.support.attestation_process import Service, configured, free_port, started
+from tests.support.attestation_process import Service, configured, started
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 VERSION = "api-version=2022-08-01"

@@ -15,9 +15,9 @@ from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
-from kloister.services.broker.binding import bind_tcp
 from tests.support.attestation import BEARER
 from tests.support.evidence import NOW, Forge
+from tests.support.ports import free_port
 
 _START_SECONDS = 60.0
 
@@ -69,12 +69,6 @@ class Service:
             except OSError:
                 time.sleep(0.05)
         raise AssertionError(self.log)
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody has now."""
-    with bind_tcp("127.0.0.1:0") as free:
-        return int(free.getsockname()[1])
 
 
 def configured(directory: Path, port: int) -> None:
