@@ -7,21 +7,20 @@ from pathlib import Path
 
 from kloister.images.importer import ImportOptions, import_image
 from kloister.images.samples.root import EPOCH, Root
+from tests.support.policies import policy
 
 CAT = Path(shutil.which("cat") or "/bin/cat")
 OWNER = 101
-POLICY = """\
-apiVersion: kloister.dev/v1
-kind: Policy
-metadata: {namespace: home, name: cat}
-attestation:
-  any: [{sgx: {mrenclave: "@MRENCLAVE@"}}]
-  simulated: allow
+POLICY = policy(
+    "home",
+    "cat",
+    """\
 secrets: [{name: word, kind: value}]
 services:
   - name: app
     files: [{path: /run/word, mode: "0444", content: "{{ secrets.word.value }}\\n"}]
-"""
+""",
+)
 
 
 def make_small(root: Path, reference: str, *arguments: str, user: str = "", volume: bool = False) -> None:

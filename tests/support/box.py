@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import Done, kloister, process
+from tests.support.policies import policy
 
-POLICY = """\
-apiVersion: kloister.dev/v1
-kind: Policy
-metadata: {namespace: test, name: box}
-attestation:
-  any: [{sgx: {mrenclave: "@MRENCLAVE@"}}]
-  simulated: allow
+POLICY = policy(
+    "test",
+    "box",
+    """\
 secrets:
   - {name: password, kind: password}
   - {name: token, kind: value}
@@ -27,7 +25,8 @@ services:
     environment:
       PASSWORD: "{{ secrets.password.value }}"
       TOKEN: "{{ secrets.token.value }}"
-"""
+""",
+)
 TOKEN = "token-7b1f44a0c5d2"
 
 
