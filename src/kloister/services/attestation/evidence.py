@@ -16,9 +16,10 @@ from kloister.formats.dcap.open_enclave import quote_of
 from kloister.formats.protocol.maa import AttestRequest, DataType, SnpEvidence
 from kloister.formats.tokens import maa
 from kloister.formats.wire import is_unicode
-from kloister.services.attestation.collateral import Chosen, CollateralPort, Needs
+from kloister.services.attestation.collateral import Chosen, CollateralPort, Need, Needs
 from kloister.services.attestation.kinds import Kind
 from kloister.services.attestation.revocation import NoLists, RevocationList, RevocationPort
+from kloister.services.attestation.tokens import json_text
 from kloister.services.attestation.waiting import NeedsWaiting
 from kloister.services.collateral import require_vouched
 from kloister.trust.evidence import Verified, VerifiedSgx, VerifiedTdx
@@ -27,9 +28,10 @@ from kloister.trust.snp_evidence import VerifiedSnp
 from kloister.trust.verifier import (
     AmdRoot,
     Root,
+    SgxPrecedent,
     SnpEndorsement,
     VerifierCache,
-    verify_sgx,
+    prove_sgx,
     verify_snp,
     verify_tdx,
 )
@@ -39,17 +41,29 @@ Claims = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Precedent:
+    """Evidence of an SGX enclave that was accepted, by which its next one is judged."""
+
+    quote: SgxPrecedent
+    need: Need
+    chosen: Chosen = field(repr=False)
+    hashes: str = field(repr=False)  # `x-ms-sgx-collateral` as JSON, with a place for the hash of the quote
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """Genuine evidence that the operator accepts.
 
     Attributes:
         claims: what Azure's tokens say of it, among them the client's data.
         own: what ours say beyond that, under names of our own.
+        precedent: for what comes from the same enclave.
     """
 
     verified: Verified
     claims: Claims = field(repr=False)
     own: Claims = field(repr=False)
+    precedent: Precedent | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,19 +126,41 @@ class Judge:
             chosen = self.collateral.fetch(need, at)
         if kind is Kind.TDX_VM:
             return self._tdx(quote, request, chosen, at, simulated=simulated)
-        return self._sgx(quote, request, chosen, at, simulated=simulated)
+        judged, found = self._sgx(quote, request, chosen, at, simulated=simulated)
+        if found is None:
+            return judged
+        hashes = json_text({**chosen.hashes, "quotehash": "%s"})
+        return replace(judged, precedent=Precedent(found, need, chosen, hashes))
+
+    def holds(self, precedent: Precedent, now: datetime) -> bool:
+        """Whether evidence would be judged by the same collateral now, and no date is against it."""
+        at, quote = self.at or now, precedent.quote
+        return quote.start <= at <= quote.end and self.collateral.held(precedent.need, at) is precedent.chosen
+
+    def again(self, precedent: Precedent, quote: bytes, request: AttestRequest) -> tuple[Claims, str]:
+        """Judge a quote of the precedent's frame, while that holds.
+
+        Returns:
+            What the client's data make of claims; `x-ms-sgx-report-data`.
+
+        Raises:
+            Unverified: `quote-signature`, `client-data-binding`. Malformed: `client-data-json`.
+        """
+        report_data = precedent.quote.check(quote)
+        configid = precedent.quote.verified.report.configid
+        return _client_claims(request, report_data, configid, kind=maa.SGX), report_data.hex()
 
     def _sgx(
         self, quote: bytes, request: AttestRequest, chosen: Chosen, at: datetime, *, simulated: bool | None
-    ) -> Judged:
-        verified = verify_sgx(quote, chosen.collateral, self.roots, at, self.cache)
+    ) -> tuple[Judged, SgxPrecedent | None]:
+        verified, precedent = prove_sgx(quote, chosen.collateral, self.roots, at, self.cache)
         self._accept(verified, simulated=simulated)
         report = verified.report
         hashes = {**chosen.hashes, "quotehash": hashlib.sha256(request.evidence).hexdigest()}
         claims = maa.sgx_claims(report)
         claims["x-ms-sgx-collateral"] = claims["maa-attestationcollateral"] = hashes
         claims |= _client_claims(request, report.report_data, report.configid, kind=maa.SGX)
-        return Judged(verified, _common(claims, maa.SGX), _intel_claims(verified, chosen))
+        return Judged(verified, _common(claims, maa.SGX), _intel_claims(verified, chosen)), precedent
 
     def _tdx(
         self, quote: bytes, request: AttestRequest, chosen: Chosen, at: datetime, *, simulated: bool | None

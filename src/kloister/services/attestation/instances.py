@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from kloister.services.attestation.keys import KeyKeeper, KeyRing
 from kloister.services.attestation.kinds import Kind
 from kloister.services.attestation.policies import ActivePolicy
+from kloister.services.attestation.repeats import Repeats
 from kloister.services.attestation.settings import InstanceSettings
 from kloister.services.storage.attestation import AttestationStore
 from kloister.services.storage.attestation_records import ManagementCertificate
@@ -25,6 +26,7 @@ class Snapshot:
     ring: KeyRing
     policies: dict[Kind, ActivePolicy] = field(repr=False)
     certificates: Sequence[ManagementCertificate] = field(repr=False)
+    repeats: Repeats = field(default_factory=Repeats, repr=False)  # what was accepted while all this was in force
 
 
 class Instances:

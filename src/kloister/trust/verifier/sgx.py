@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -36,6 +37,8 @@ class SgxPrecedent(Sealed):
         verified: what holds for the others, too, but for the report data.
         start, end: from when until when, both included, it holds.
     """
+
+    VARYING: ClassVar[slice] = slice(_REPORT_DATA.start, _SIGNATURE.stop)  # where the others differ, if at all
 
     verified: VerifiedSgx
     start: datetime
