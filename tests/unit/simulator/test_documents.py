@@ -48,5 +48,9 @@ def test_a_staged_recovery_has_a_newer_level_above_the_platforms_own() -> None:
         TcbStatus.OUT_OF_DATE,
     ]
     assert info.levels[0].components > FORGE.pki.tcb.components == info.levels[1].components
-    assert info.levels[1].advisories == ("INTEL-SA-00001",)
+    newer, own = info.levels[0], info.levels[1]
+    raised = [new > old for new, old in zip(newer.components, own.components, strict=True)]
+    assert raised == [bool(one.category) for one in newer.described()]  # what nobody describes, nobody updates
+    assert 0 < sum(raised) < len(raised)
+    assert own.advisories == ("INTEL-SA-00001",)
     assert info.evaluation_number == 21
