@@ -8,42 +8,73 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import kloister
+from deploy.images.layers import Layer, pack, write_image
 from deploy.images.roles import ROLES, USER, Role
 from deploy.images.sbom import sbom
-from kloister.images.importer import Imported, ImportOptions, import_image
+from kloister.images.importer import ImportOptions
 from kloister.images.runtime_layer.build import version
 from kloister.images.samples.python import VERSION, interpreter, module
-from kloister.images.samples.root import EPOCH, Root
+from kloister.images.samples.root import EPOCH, LIBRARIES, Root
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PACKAGES = f"usr/local/lib/{VERSION}/site-packages"
 _LEFT_OUT = ("tests", "testing", "__pycache__", "bin")  # folders of packages that no daemon imports
 
 
-def build(role: Role, destination: str, scratch: Path) -> Imported:
-    """Make one image.
+class Builder:
+    """Makes images of four layers: interpreter, packages, Kloister, bill of materials; those of several roles once.
 
     Args:
-        role: which.
-        destination: `oci:DIR[:TAG]` or `oci-archive:FILE[:TAG]`.
-        scratch: an empty folder.
-
-    Raises:
-        Misconfigured: `sample-library`, `destination-*`.
+        scratch: an empty folder, which the layers stay in.
     """
-    packages = _installed(role, scratch / "packages")
-    image = Root(scratch / "root")
-    image.users({USER[0]: (USER[1], USER[1])})
-    programs = [*interpreter(image), *_packages(image, packages)]
-    _ourselves(image)
-    image.libraries(programs, _bundled(packages))
-    image.write("usr/share/doc/kloister/sbom.json", sbom(role.name, version(), packages, _libraries(image)))
-    image.finish()
-    return import_image(scratch / "root", destination, _options(role))
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._made: dict[str, Layer] = {}
+
+    def build(self, role: Role, destination: str) -> str:
+        """Make one image; the digest of its manifest.
+
+        Args:
+            role: which.
+            destination: `oci:DIR[:TAG]` or `oci-archive:FILE[:TAG]`.
+
+        Raises:
+            Misconfigured: `sample-library`, `destination-*`.
+        """
+        return write_image(self.layers(role), _options(role), destination)
+
+    def layers(self, role: Role) -> list[Layer]:
+        """Of a role's image, the lowest first."""
+        packages = self._scratch / f"wheels-{Path(role.requirements).stem}"
+        below = [
+            self._layer("python", _interpreter, "interpreter and its libraries"),
+            self._layer(f"packages-{packages.name}", partial(self._packages, role, packages), "Python's packages"),
+            self._layer("kloister", _ourselves, "Kloister"),
+        ]
+        materials = partial(_materials, role, packages, [layer.root for layer in below])
+        return [*below, self._layer(f"role-{role.name}", materials, "bill of materials")]
+
+    def _layer(self, name: str, fill: Callable[[Root], None], description: str) -> Layer:
+        if name not in self._made:
+            root = Root(self._scratch / name)
+            fill(root)
+            root.finish()
+            self._made[name] = pack(root.path, description)
+        return self._made[name]
+
+    def _packages(self, role: Role, packages: Path, image: Root) -> None:
+        """The packages, and what libraries of this machine they need beside those of the interpreter."""
+        _install(role, packages)
+        image.libraries(_put(image, packages), _bundled(packages))
+        for library in _libraries([image.path]):
+            if (self._made["python"].root / library.relative_to(image.path)).exists():
+                library.unlink()  # the same file of this machine
 
 
 def _options(role: Role) -> ImportOptions:
@@ -56,22 +87,24 @@ def _options(role: Role) -> ImportOptions:
             "org.opencontainers.image.title": f"kloister-{role.name}",
             "org.opencontainers.image.version": version(),
         },
-        owner=(0, 0),
         epoch=EPOCH,
-        compression=6,
     )
 
 
-def _installed(role: Role, target: Path) -> Path:
+def _interpreter(image: Root) -> None:
+    image.users({USER[0]: (USER[1], USER[1])})
+    image.libraries(interpreter(image))
+
+
+def _install(role: Role, target: Path) -> None:
     """The role's pinned packages in a folder, each with the hash that the pins name."""
     uv = CHECKOUT / ".venv" / "bin" / "uv"
     pins = CHECKOUT / "requirements" / role.requirements
     command = [str(uv), "pip", "install", "--quiet", "--python", sys.executable, "--target", str(target)]
     subprocess.run([*command, "--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", str(pins)], check=True)
-    return target
 
 
-def _packages(image: Root, packages: Path) -> Iterator[Path]:
+def _put(image: Root, packages: Path) -> Iterator[Path]:
     """Put the packages in; the shared objects among them, whose libraries are wanted."""
     for source in _files(packages):
         name = f"{_PACKAGES}/{source.relative_to(packages)}"
@@ -102,9 +135,15 @@ def _ourselves(image: Root) -> None:
         module(image, f"{_PACKAGES}/kloister/{source.relative_to(base)}", source.read_bytes())
 
 
-def _libraries(image: Root) -> Iterator[Path]:
-    for place in sorted((image.path / "usr/lib/x86_64-linux-gnu").glob("*.so*")):
-        yield next((path for path in (Path("/lib/x86_64-linux-gnu", place.name),) if path.exists()), place)
+def _materials(role: Role, packages: Path, below: list[Path], image: Root) -> None:
+    own = [Path("/lib/x86_64-linux-gnu", place.name) for place in _libraries(below)]
+    document = sbom(role.name, version(), packages, [path for path in own if path.exists()])
+    image.write("usr/share/doc/kloister/sbom.json", document)
+
+
+def _libraries(roots: list[Path]) -> list[Path]:
+    """The shared libraries of this machine that went into these folders."""
+    return sorted(place for root in roots for place in (root / LIBRARIES).glob("*.so*"))
 
 
 def main() -> int:
@@ -115,12 +154,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one object")
     given = parser.parse_args()
     made = {}
-    for name in given.roles or ROLES:
-        with tempfile.TemporaryDirectory(prefix="kloister-image-") as scratch:
-            image = build(ROLES[name], f"oci:{given.out}:{name}", Path(scratch))
-        made[name] = image.digest
-        if not given.json:
-            sys.stdout.write(f"{name:12} {image.digest}\n")
+    with tempfile.TemporaryDirectory(prefix="kloister-images-") as scratch:
+        builder = Builder(Path(scratch))
+        for name in given.roles or ROLES:
+            made[name] = builder.build(ROLES[name], f"oci:{given.out}:{name}")
+            if not given.json:
+                sys.stdout.write(f"{name:12} {made[name]}\n")
     if given.json:
         sys.stdout.write(json.dumps(made) + "\n")
     return 0

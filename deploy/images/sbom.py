@@ -52,19 +52,19 @@ def _licence(found: Distribution) -> Json:
 
 
 def _debian(libraries: Iterable[Path]) -> Iterator[Json]:
-    owners = {owner for library in libraries for owner in _owners(library)}
-    for name in sorted(owners):
-        version = _output("dpkg-query", "--show", "--showformat=${Version}", name)
-        purl = f"pkg:deb/debian/{name.partition(':')[0]}@{version}"
-        yield {"type": "library", "name": name.partition(":")[0], "version": version, "purl": purl, "bom-ref": purl}
+    owners = sorted(_owners(libraries))
+    listed = _output("dpkg-query", "--show", "--showformat=${Package} ${Version}\\n", *owners) if owners else ""
+    for name, _, version in (line.partition(" ") for line in sorted(listed.splitlines())):
+        purl = f"pkg:deb/debian/{name}@{version}"
+        yield {"type": "library", "name": name, "version": version, "purl": purl, "bom-ref": purl}
 
 
-def _owners(library: Path) -> Iterator[str]:
-    """Debian's package of a file, under the name that the package gave it (merged /usr)."""
-    for place in (library, Path(str(library.resolve()).removeprefix("/usr")), library.resolve()):
-        if line := _output("dpkg-query", "--search", str(place)):
-            yield line.partition(": ")[0].split(", ")[0]
-            return
+def _owners(libraries: Iterable[Path]) -> set[str]:
+    """Debian's packages of these files, under the names that the packages gave them (merged /usr)."""
+    places = {str(path) for library in libraries for path in (library, library.resolve())}
+    names = {name for place in places for name in (place, place.removeprefix("/usr"))}
+    found = _output("dpkg-query", "--search", *sorted(names)).splitlines() if names else []
+    return {line.rpartition(": ")[0].split(", ")[0] for line in found}
 
 
 def _output(*command: str) -> str:
@@ -72,4 +72,4 @@ def _output(*command: str) -> str:
         run = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
         return ""  # no Debian: the interpreter's own libraries are then named by nobody
-    return run.stdout.strip() if run.returncode == 0 else ""
+    return run.stdout  # what it does not know is said on stderr

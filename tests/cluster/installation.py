@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.images.build import build
+from deploy.images.build import Builder
 from deploy.images.roles import ROLES
 from tests.cluster.access import Cluster, Node
 from tests.cluster.bed.processes import run
@@ -35,9 +35,10 @@ class Installation:
 
     def bring_images(self, scratch: Path) -> None:
         """Build an image per role and give it to the nodes."""
+        builder = Builder(scratch / "layers")
         for name, role in ROLES.items():
             archive = scratch / f"{name}.tar"
-            build(role, f"oci-archive:{archive}:{_TAG}", scratch / name)
+            builder.build(role, f"oci-archive:{archive}:{_TAG}")
             self.cluster.import_image(archive, f"{_REGISTRY}kloister-{name}:{_TAG}")
 
     def install(self, size: str) -> None:

@@ -18,7 +18,7 @@ from tests.cluster.quoting import judged, quote_from
 from tests.cluster.test_confidential_node import EPC, GIVEN, LOOK, clinic
 
 __all__ = ["clinic"]
-pytestmark = pytest.mark.timeout(1200)  # six images are built first, a minute and a half on an idle core
+pytestmark = pytest.mark.timeout(1200)  # six images are built first, half a minute on an idle core
 
 
 @pytest.fixture(scope="module")
