@@ -53,6 +53,9 @@ def convert(
     mount: Annotated[Texts, typer.Option(help="NAME=/path: a place the host may bind a directory to; repeat.")] = None,
     encrypt: Annotated[Texts, typer.Option(help="app, all, none, or a layer (number or digest); repeat.")] = None,
     encrypt_file: Annotated[Texts, typer.Option(help="A pattern of paths that become private; repeat.")] = None,
+    private_links: Annotated[
+        bool, typer.Option("--private-links", help="Links lead to what is private, as pods need it.")
+    ] = False,
     base: Annotated[str, typer.Option(help="The base image, or its number of layers: what `app` does not mean.")] = "",
     key: Annotated[
         Path | None, typer.Option(help="RSA-3072 key that signs [default: STATE/keys/signing.pem, made when missing].")
@@ -105,6 +108,7 @@ def convert(
             simulated=simulated,
             encrypt=tuple(word for word in encrypt or () if word != "none"),
             encrypt_files=tuple(encrypt_file or ()),
+            private_links=private_links,
             base=_base(base, image, place),
             template=read_template(policy_template) if policy_template else None,
         )

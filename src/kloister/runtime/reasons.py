@@ -94,7 +94,11 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     ),
     "pod-private": Reason(
         "An ordinary container cannot decrypt layers into its root.",
-        "Use `kloister run`, or convert without --encrypt and release the files by the policy.",
+        "Convert with --private-links, or use `kloister run`.",
+    ),
+    "pod-private-memory": Reason(
+        "The container has no memory, or not enough, to decrypt its private files into.",
+        "Annotate the pod with kloister.dev/private-memory: SIZE.",
     ),
     "pod-secret-place": Reason(
         "A released file has no place in memory.",

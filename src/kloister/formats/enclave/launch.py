@@ -67,12 +67,21 @@ class PrivateLayer:
 
 @dataclass(frozen=True, slots=True)
 class Private:
-    """The encrypted part of the image; `secret` is the name of the policy's key that opens it."""
+    """The encrypted part of the image.
+
+    Attributes:
+        secret: name of the policy's key that opens it.
+        tree_digest: of the encrypted tree of the private entries, as `sha256:..`; `tree_size` its bytes.
+        layers: the encrypted layers.
+        links: the public root has links at the topmost private paths, which lead into `PRIVATE_ROOT`: the entries are
+            placed there. Otherwise they are placed at their own paths.
+    """
 
     secret: str
     tree_digest: str
     tree_size: int
     layers: tuple[PrivateLayer, ...]
+    links: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +175,7 @@ def _private_json(private: Private | None) -> dict[str, Any] | None:
         return None
     return {
         "secret": private.secret,
+        "links": private.links,
         "tree": {"digest": private.tree_digest, "size": private.tree_size},
         "layers": [
             {"digest": x.digest, "size": x.size, "mediaType": x.media_type, "hmac": x.hmac, "nonce": x.nonce}
@@ -308,6 +318,7 @@ def _private(fields: _Fields | None) -> Private | None:
         tree_digest=tree.text("digest", _DIGEST),
         tree_size=tree.number("size"),
         layers=tuple(_layer(layer) for layer in fields.objects("layers")),
+        links=fields.take("links", bool),
     )
     tree.finish()
     fields.finish()

@@ -10,6 +10,15 @@ KLOISTER_ROOT = "/.kloister"
 RUNTIME_ROOT = "/.kloister/runtime"
 ENCLAVE_ROOT = "/.kloister/enclave"
 
+PRIVATE_PARTS = f"{KLOISTER_ROOT}/private"
+"""Where the encrypted parts of an image stand, named by their digests' hexadecimal digits."""
+
+MEMORY = f"{KLOISTER_ROOT}/memory"
+"""Where a pod has memory of its own mounted."""
+
+PRIVATE_ROOT = f"{MEMORY}/private"
+"""What measured links at private paths lead into, in images whose private entries are behind links."""
+
 LOADER = "/.kloister/runtime/ld.so"
 """The first code of a simulated enclave, measured page by page (ADR 1)."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Self
 
@@ -14,22 +15,24 @@ from kloister.formats.enclave.launch import Private, PrivateLayer
 from kloister.formats.enclave.private import seal_private_trees
 from kloister.formats.enclave.tree import Entry, Tree
 from kloister.formats.oci.descriptor import Descriptor, digest_of
-from kloister.formats.oci.mediatypes import OCI_LAYER_GZIP
+from kloister.formats.oci.mediatypes import OCI_LAYER, OCI_LAYER_GZIP
 from kloister.images.convert.enclave_layer import enclave_layer
 from kloister.images.convert.options import ConvertOptions, Progress
 from kloister.images.convert.policy import LAYER_SECRET
-from kloister.images.convert.sinks import ImageSink
+from kloister.images.convert.sinks import File, ImageSink
 from kloister.images.convert.split import Selection, Split, overlap, public_part, require_same, select, split
-from kloister.images.encrypt.layers import plain_layer, private_layer
+from kloister.images.encrypt.layers import parts_layer, plain_layer, private_layer
 from kloister.images.layers.merged import MergedRoot
 from kloister.images.layers.merging import Merger
 from kloister.images.layers.stream import gunzip
+from kloister.images.layers.writing import DigestTap
 from kloister.images.runtime_layer import RuntimeLayer
 from kloister.images.sources.image import SourceImage
 
 PRIVATE_TREE = "private.tree"
 ANNOTATION = "dev.kloister."  # prefix of the manifest's annotations
 _KLOISTER = b"/.kloister"
+_MOUNTED = ("/etc", "/proc", "/sys", "/dev")  # where container runtimes mount what is the host's
 _NEEDS_OTHERS = frozenset({"layer-link-missing", "layer-parent", "layer-symlink-loop"})
 
 
@@ -48,7 +51,7 @@ class Assembly:
     Attributes:
         root: everything that the source image holds.
         public: layers that are readable by all, without runtime and enclave.
-        sealed: encrypted layers, on top of all others.
+        sealed: encrypted layers, on top of all others; with links they are files of a public layer instead.
         private: what the launch document says of them.
         documents: of the enclave layer, as far as they are known (`private.tree`).
     """
@@ -62,7 +65,7 @@ class Assembly:
     sealed: list[WrittenLayer] = field(default_factory=list)
     private: Private | None = None
     documents: dict[str, bytes] = field(default_factory=dict)
-    directories: tuple[Entry, ...] = ()
+    metadata: tuple[Entry, ...] = ()
     removed: tuple[bytes, ...] = ()
     _roots: list[MergedRoot] = field(default_factory=list)
     _open: ExitStack = field(default_factory=ExitStack)
@@ -102,8 +105,13 @@ class Assembly:
         for index in range(len(self.image.layers)):
             self._keep(index)
 
-    def divide(self, options: ConvertOptions, secret: bytes) -> None:
+    def divide(self, options: ConvertOptions, secret: bytes, mountable: Sequence[str]) -> None:
         """Make layers again where something of them is private.
+
+        Args:
+            options: what is private.
+            secret: what it is encrypted with.
+            mountable: directories where something may be mounted.
 
         Raises:
             Misconfigured: `encrypt-*`.
@@ -117,23 +125,27 @@ class Assembly:
             if error.code not in _NEEDS_OTHERS:
                 raise
             raise overlap(error.text) from None
-        parts = split(whole, selection, self._finished(merger).tree())
-        self.directories, self.removed = parts.directories, parts.removed
+        kept = (*mountable, *_MOUNTED) if options.private_links else None
+        parts = split(whole, selection, self._finished(merger).tree(), kept)
+        self.metadata, self.removed = (*parts.directories, *parts.links), parts.removed
         self._write_public(selection)
-        self._write_private(parts, secret)
-        merger.add(iter((enclave_layer({}, parts.directories, parts.removed),)), len(self.image.layers))
+        if options.private_links:
+            self._write_parts(parts, secret, merger)
+        else:
+            self._write_private(parts, secret)
+        merger.add(iter((self.enclave_tar({}),)), len(self.image.layers) + 1)
         require_same(parts.public, _without_ours(merger.finish().tree()))
 
     def measured_tree(self) -> Tree:
         """The public tree with runtime and enclave layer, as the pack of the converted image will show it."""
         assert self._merger is not None  # noqa: S101 - merge() comes first
-        self._merger.add(gunzip(iter((self.runtime.blob.read_bytes(),)), self.image.limits), len(self.image.layers) + 1)
-        self._merger.add(iter((self.enclave_tar({}),)), len(self.image.layers) + 2)
+        self._merger.add(gunzip(iter((self.runtime.blob.read_bytes(),)), self.image.limits), len(self.image.layers) + 2)
+        self._merger.add(iter((self.enclave_tar({}),)), len(self.image.layers) + 3)
         return self._merger.finish().tree()
 
     def enclave_tar(self, documents: dict[str, bytes]) -> bytes:
         """The enclave layer with these documents and those that are known already."""
-        return enclave_layer(self.documents | documents, self.directories, self.removed)
+        return enclave_layer(self.documents | documents, self.metadata, self.removed)
 
     def _merge_public(self, merger: Merger, selection: Selection) -> None:
         for index in range(len(self.image.layers)):
@@ -172,9 +184,25 @@ class Assembly:
             descriptor, diff_id, entry = private_layer(part, secret, self.sink)
             self.sealed.append(WrittenLayer(descriptor, diff_id))
             described.append(entry)
+        self._describe(parts, secret, described, links=False)
+
+    def _write_parts(self, parts: Split, secret: bytes, merger: Merger) -> None:
+        """The encrypted parts as files of one more public layer, which is merged as well."""
+        with TemporaryFile(dir=self.spool) as file:
+            described: list[PrivateLayer] = []
+            for done, part in enumerate(parts.private.values()):
+                self.progress("encrypt", done, len(parts.private))
+                described.append(private_layer(part, secret, File(file))[2])
+            layer = DigestTap(parts_layer(described, file))
+            descriptor = self.sink.add_blob(OCI_LAYER, layer)
+            self.public.append(WrittenLayer(descriptor, layer.digest))
+            merger.add(parts_layer(described, file), len(self.image.layers))
+        self._describe(parts, secret, described, links=True)
+
+    def _describe(self, parts: Split, secret: bytes, described: list[PrivateLayer], *, links: bool) -> None:
         sealed = seal_private_trees(secret, [part.tree for part in parts.private.values()])
         self.documents[PRIVATE_TREE] = sealed
-        self.private = Private(LAYER_SECRET, digest_of(sealed), len(sealed), tuple(described))
+        self.private = Private(LAYER_SECRET, digest_of(sealed), len(sealed), tuple(described), links)
 
     def runtime_layer(self) -> WrittenLayer:
         """Write the runtime layer."""

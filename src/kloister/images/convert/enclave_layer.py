@@ -15,17 +15,17 @@ _LEVEL = 9  # gzip: documents of some hundred KiB
 
 
 def enclave_layer(
-    documents: Mapping[str, bytes], directories: Iterable[Entry] = (), removed: Iterable[bytes] = ()
+    documents: Mapping[str, bytes], metadata: Iterable[Entry] = (), removed: Iterable[bytes] = ()
 ) -> bytes:
     """The layer as plain tar.
 
     Args:
         documents: name -> bytes of the files in `/.kloister/enclave/`.
-        directories: directories of the root whose metadata this layer has the last word on.
+        metadata: directories of the root whose metadata this layer has the last word on, and links.
         removed: paths of lower layers that must go.
     """
     items = [(TarHeader(_whiteout(path), TarKind.FILE), b"") for path in sorted(removed)]
-    items += [(header_of(entry), b"") for entry in directories]
+    items += [(header_of(entry), b"") for entry in metadata]
     items.append((TarHeader(_FOLDER, TarKind.DIRECTORY, 0o755), b""))
     for name in sorted(documents):
         header = TarHeader(_FOLDER + name.encode("ascii"), TarKind.FILE, 0o644, size=len(documents[name]))

@@ -26,6 +26,7 @@ class ConvertOptions:
         simulated: the emitted policy admits simulated platforms.
         encrypt: `app`, `all`, or layers by number (-1 is the last) or digest; empty: none.
         encrypt_files: patterns of paths that become private whatever their layer.
+        private_links: measured links lead from private paths into memory, so that ordinary containers can have them.
         base: number of layers that are the base image's, for `app`.
         template: a policy written by hand, with `@MRENCLAVE@` and `@MRSIGNER@` where they belong.
     """
@@ -44,6 +45,7 @@ class ConvertOptions:
     simulated: bool = False
     encrypt: tuple[str, ...] = ()
     encrypt_files: tuple[str, ...] = ()
+    private_links: bool = False
     base: int | None = None
     template: str | None = None
 

@@ -120,7 +120,7 @@ def _convert(
         if secret is None:
             assembly.keep_all()
         else:
-            assembly.divide(options, secret)
+            assembly.divide(options, secret, [*launch.writable, *launch.mounts.values()])
             launch = replace(launch, private=assembly.private)
         tree = assembly.measured_tree()
         loader = runtime.loader_bytes()
@@ -139,7 +139,7 @@ def _convert(
             source=image.digest,
             runtime=runtime.digest,
             files=len(tree.entries),
-            private_layers=len(assembly.sealed),
+            private_layers=len(launch.private.layers) if launch.private else 0,
             policy=policy_text(sigstruct.enclavehash, mrsigner, launch, options),
             secrets={LAYER_SECRET: secret} if secret is not None else {},
             notes=tuple(_notes(assembly, options)),

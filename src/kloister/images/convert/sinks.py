@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Protocol
 
 from kloister.formats.oci.config import ImageConfig
 from kloister.formats.oci.descriptor import Descriptor, digest_of
@@ -28,6 +28,24 @@ class ImageSink(Protocol):
 
     def add_manifest(self, manifest: Manifest, tag: str) -> Descriptor:
         """Write the manifest and give it a tag."""
+
+
+class File:
+    """Keeps one blob in a file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def add_blob(
+        self, media_type: str, chunks: Iterable[bytes], annotations: dict[str, str] | None = None
+    ) -> Descriptor:
+        """Write it."""
+        return Nowhere().add_blob(media_type, self._written(chunks), annotations)
+
+    def _written(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._file.write(chunk)
+            yield chunk
 
 
 class Nowhere:

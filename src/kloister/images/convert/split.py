@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from kloister.errors import Misconfigured
+from kloister.formats.enclave.runtime import PRIVATE_ROOT
 from kloister.formats.enclave.tree import Entry, Kind, Tree, quote
 from kloister.images.convert.options import ConvertOptions
 from kloister.images.encrypt.layers import Part
@@ -20,6 +21,8 @@ from kloister.images.layers.merged import Located, MergedRoot
 from kloister.images.layers.names import normal_parts
 from kloister.images.layers.reading import ChunkSource, TarReader
 from kloister.images.sources.image import SourceImage
+
+_SYSTEM = (b"/proc/", b"/sys/", b"/dev/")  # nothing of an image is seen there
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,26 +133,29 @@ class Split:
         private: index of the source layer -> what becomes encrypted.
         directories: whose metadata the merged public layers do not have as `public` says.
         removed: paths of the merged public layers that `public` does not have.
+        links: what leads from private paths into memory, where that is wanted; of `public`, too.
     """
 
     public: Tree
     private: dict[int, Part]
     directories: tuple[Entry, ...]
     removed: tuple[bytes, ...]
+    links: tuple[Entry, ...] = ()
 
 
-def split(root: MergedRoot, selection: Selection, merged: Tree) -> Split:
+def split(root: MergedRoot, selection: Selection, merged: Tree, mountable: Iterable[str] | None = None) -> Split:
     """Divide the root.
 
     Args:
         root: the whole root of the source image.
         selection: what is private.
         merged: the tree of the public layers alone.
+        mountable: have links at the private paths, but keep these directories, where something may be mounted.
 
     Raises:
         Misconfigured: `encrypt-nothing`, when no file is private.
     """
-    kept = _public_paths(root, selection, merged)
+    kept = _public_paths(root, selection, merged, {path.encode() for path in mountable or ()})
     public = root.tree(lambda path, _: path in kept)
     private: dict[int, Part] = {}
     for layer in sorted(selection.touched):
@@ -166,17 +172,24 @@ def split(root: MergedRoot, selection: Selection, merged: Tree) -> Split:
     directories = tuple(
         entry for entry in public.entries if entry.kind is Kind.DIRECTORY and before.get(entry.path) != entry
     )
-    return Split(public, private, directories, _topmost(sorted(before.keys() - kept)))
+    removed = topmost(before.keys() - kept)
+    if mountable is None:
+        return Split(public, private, directories, removed)
+    hidden = (item.entry.path for part in private.values() for item in part.located)
+    links = tuple(_link(path) for path in topmost(hidden) if not path.startswith(_SYSTEM))
+    there = {link.path for link in links}  # a link takes the place of what is there, and needs no whiteout
+    linked = Tree.of([*public.entries, *links])
+    return Split(linked, private, directories, tuple(path for path in removed if path not in there), links)
 
 
 def _is_part(layer: int, kept: set[bytes], path: bytes, at: int) -> bool:
     return at == layer and path not in kept
 
 
-def _public_paths(root: MergedRoot, selection: Selection, merged: Tree) -> set[bytes]:
+def _public_paths(root: MergedRoot, selection: Selection, merged: Tree, mountable: set[bytes]) -> set[bytes]:
     items = root.located()
+    shared = mountable | {entry.path for entry in merged.entries if entry.kind is Kind.DIRECTORY}
     kept = {item.entry.path for item in items if not selection.is_private(item)} | {b"/"}
-    shared = {entry.path for entry in merged.entries if entry.kind is Kind.DIRECTORY}
     kept |= {item.entry.path for item in items if item.entry.kind is Kind.DIRECTORY and item.entry.path in shared}
     for path in tuple(kept):
         parent = path.rpartition(b"/")[0]
@@ -186,9 +199,15 @@ def _public_paths(root: MergedRoot, selection: Selection, merged: Tree) -> set[b
     return kept
 
 
-def _topmost(paths: list[bytes]) -> tuple[bytes, ...]:
+def _link(path: bytes) -> Entry:
+    """A link of no date and of root's: it tells nothing of the entry behind it."""
+    return Entry(path, Kind.SYMLINK, 0o777, 0, 0, 0, target=PRIVATE_ROOT.encode() + path)
+
+
+def topmost(paths: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Those that are in no directory among them."""
     result: list[bytes] = []
-    for path in paths:
+    for path in sorted(set(paths), key=lambda path: path.split(b"/")):  # what is in a directory directly behind it
         if not result or not path.startswith(result[-1] + b"/"):
             result.append(path)
     return tuple(result)

@@ -9,17 +9,20 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from kloister.formats.enclave.launch import PrivateLayer
 from kloister.formats.enclave.private import layer_key, layer_nonce
-from kloister.formats.enclave.tree import Kind, Tree
+from kloister.formats.enclave.runtime import PRIVATE_PARTS
+from kloister.formats.enclave.tree import Entry, Kind, Tree
 from kloister.formats.oci.crypt import Encryptor, PublicOptions
 from kloister.formats.oci.descriptor import Descriptor
 from kloister.formats.oci.mediatypes import ENCRYPTED, OCI_LAYER_GZIP
+from kloister.formats.oci.tar import TarHeader
 from kloister.images.layers.merged import Located, MergedRoot
 from kloister.images.layers.writing import DigestTap, gzip_chunks, header_of, tar_chunks
 
+_CHUNK = 1 << 20  # bytes copied at once
 _LEVEL = 4  # gzip: private layers are made anew at each conversion; 6 takes twice as long for 2 % less
 
 
@@ -76,6 +79,32 @@ def private_layer(part: Part, secret: bytes, sink: BlobSink) -> tuple[Descriptor
     mac = encryptor.finish()
     descriptor = replace(written, annotations=PublicOptions(mac).annotations())
     return descriptor, tar.digest, _described(descriptor, mac, nonce)
+
+
+def parts_layer(parts: Iterable[PrivateLayer], file: BinaryIO) -> Iterator[bytes]:
+    """A plain tar whose files are encrypted layers, named by their digests.
+
+    Args:
+        parts: the layers.
+        file: has their bytes, one layer behind the other.
+    """
+    folder = Entry(PRIVATE_PARTS.encode(), Kind.DIRECTORY, 0o755, 0, 0, 0)
+    items: list[tuple[TarHeader, Iterable[bytes]]] = [(header_of(folder), ())]
+    at = 0
+    for part in parts:
+        path = f"{PRIVATE_PARTS}/{part.digest.removeprefix('sha256:')}".encode()
+        entry = Entry(path, Kind.FILE, 0o644, 0, 0, 0, part.size)
+        items.append((header_of(entry), _piece(file, at, part.size)))
+        at += part.size
+    return tar_chunks(items)
+
+
+def _piece(file: BinaryIO, at: int, size: int) -> Iterator[bytes]:
+    file.seek(at)
+    while size:
+        chunk = file.read(min(size, _CHUNK))
+        size -= len(chunk)
+        yield chunk
 
 
 def _described(descriptor: Descriptor, mac: bytes, nonce: bytes) -> PrivateLayer:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from kloister.errors import Malformed
+from kloister.formats.enclave.runtime import MEMORY
 from kloister.kubernetes.names import EPC, TAINT
 from kloister.kubernetes.webhook.epc import Request, requested, resources
 
 PROVISION_ANNOTATION = "sgx.intel.com/quote-provider"  # names the container that makes quotes in process (Intel's name)
 TARGET_ANNOTATION = "kloister.dev/target"  # `gramine` keeps the pod off nodes without FSGSBASE
 MEMORY_ANNOTATION = "kloister.dev/private-memory"  # size of the memory for private files, for instance 256Mi
-MEMORY_PATH = "/.kloister/memory"
 ATTESTATION_PATH = "/dev/attestation"
 _ATTESTATION_SIZE = "1Mi"  # of files of some KiB, and of what a program may leave there
 _FSGSBASE = {"key": "kloister.dev/fsgsbase", "operator": "In", "values": ["true"]}
@@ -132,7 +132,7 @@ def _places(pod: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
     """Where each container gets memory -> its size."""
     size = _annotations(pod).get(MEMORY_ANNOTATION)
     places = {ATTESTATION_PATH: _ATTESTATION_SIZE} if settings.simulated else {}
-    return places if size is None else {**places, MEMORY_PATH: size}
+    return places if size is None else {**places, MEMORY: size}
 
 
 def _memory(

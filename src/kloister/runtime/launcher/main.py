@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from kloister.errors import Denied, KloisterError
 from kloister.formats.enclave.launch import LaunchDocument
+from kloister.formats.enclave.runtime import PRIVATE_PARTS, PRIVATE_ROOT
 from kloister.formats.protocol.bundle import Bundle
 from kloister.formats.protocol.host import Host
 from kloister.runtime import preload
@@ -95,9 +96,10 @@ def get_secrets(launch: LaunchDocument, host: Host, device: Device, channel: Cha
 def _private(root: Root, launch: LaunchDocument, bundle: Bundle, channel: Channel) -> None:
     if launch.private is None:
         return
-    from kloister.runtime.launcher.private import place_private  # noqa: PLC0415 -- as above
+    from kloister.runtime.launcher.private import place_private, taken  # noqa: PLC0415 -- as above
 
-    place_private(root, _ROOT, launch.private, bundle.keys)
+    at = PRIVATE_ROOT.encode() if launch.private.links else b""
+    place_private(root, taken(_ROOT / PRIVATE_PARTS[1:]), launch.private, bundle.keys, at)
     channel.phase("private")
 
 

@@ -4,7 +4,7 @@
 2. Check the container's root against the measured tree, and the pod's mounts against the launch document.
 3. Attach the enclave on the allocation's socket; fill /dev/attestation; get the secrets as everywhere
    (runtime/launcher).
-4. Place the released files in memory; join image's, host's and released environment.
+4. Place private entries and released files in memory; join image's, host's and released environment.
 5. Give up all rights that the application shall not have, and execute it in this process.
 
 What is refused stands in the container's log and in its termination message, and the application is not started.
@@ -27,7 +27,7 @@ from kloister.runtime.launcher import documents, inject
 from kloister.runtime.launcher.channel import Channel
 from kloister.runtime.launcher.main import get_secrets, hand_over, supervise
 from kloister.runtime.linux import process
-from kloister.runtime.pod import attestation, mounts
+from kloister.runtime.pod import attestation, mounts, private
 from kloister.runtime.pod.checking import require_tree
 from kloister.runtime.pod.measured import Measured
 from kloister.runtime.pod.memory import Memory
@@ -59,8 +59,9 @@ def start(channel: Channel) -> NoReturn:
     measured = Measured.read(_ROOT)
     launch = measured.launch
     require_user(launch.image.user)
-    _require_public(launch)
     seen = mounts.read()
+    if launch.private is not None:
+        private.require_place(launch.private, seen)
     mounts.require_known(seen, launch)  # step 2
     require_tree(measured.tree, seen)
     device, _ = Device.attach(SOCKET_PATH, measured.attach)  # step 3
@@ -69,6 +70,8 @@ def start(channel: Channel) -> NoReturn:
     with device:
         bundle = get_secrets(launch, _host(os.environ), device, channel)
     slots = documents.chosen(offered(os.environ, launch, bundle.slots), bundle.slots)  # step 1, after the release
+    if launch.private is not None:
+        private.place(launch.private, bundle.keys)
     inject.place_files(Memory(seen), bundle.files, launch)  # step 4
     home = inject.home_of(_ROOT, launch.image.user.uid)
     environment = {SOCKET_VARIABLE: SOCKET_PATH, **inject.environment(launch, slots, bundle, home)}
@@ -126,15 +129,6 @@ def offered(environment: Mapping[str, str], launch: LaunchDocument, slots: Mappi
 def _host(environment: Mapping[str, str]) -> Host:
     """The broker's address and the instance's name: hints, for the CA is pinned and the policy decides."""
     return Host(broker=environment.get("KLOISTER_BROKER", ""), instance=environment.get("KLOISTER_INSTANCE", ""))
-
-
-def _require_public(launch: LaunchDocument) -> None:
-    if launch.private is not None:
-        raise Misconfigured(
-            "pod-private",
-            "The image has encrypted layers, which an ordinary container cannot decrypt into its root.",
-            "Run it with `kloister run`, or convert it without --encrypt and release the files by the policy.",
-        )
 
 
 def _no_allocation() -> Unavailable:

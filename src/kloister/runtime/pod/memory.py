@@ -8,8 +8,9 @@ from pathlib import Path
 
 from kloister import clock, entropy
 from kloister.errors import Unavailable
+from kloister.formats.enclave.runtime import MEMORY
 from kloister.runtime.launcher.placing import Root
-from kloister.runtime.pod.mounts import MEMORY, Mount, holding
+from kloister.runtime.pod.mounts import Mount, holding
 
 _PLACES = (MEMORY, "/dev/shm")  # noqa: S108 -- /dev/shm is the pod's: its other containers see it, too
 

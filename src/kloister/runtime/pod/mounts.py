@@ -10,9 +10,9 @@ from pathlib import Path
 
 from kloister.errors import Denied, Malformed
 from kloister.formats.enclave.launch import LaunchDocument
+from kloister.formats.enclave.runtime import MEMORY
 
 ALLOCATION = "/run/kloister"  # the folder of this container's allocation, mounted by Allocate
-MEMORY = "/.kloister/memory"  # an emptyDir of medium Memory, for private files and for released ones
 ATTESTATION = "/dev/attestation"  # an emptyDir of medium Memory that the webhook mounts, for pod/attestation.py
 _RUNTIMES = ("/proc", "/sys", "/dev")  # made by the container runtime
 # Below /run or, in images where that is no link to it, /var/run: the quote helper's socket and the service account.

@@ -90,7 +90,8 @@ def private_layers(pack: Pack) -> Iterable[tuple[str, bytes]]:
     private = pack.launch.private
     if private is None:
         return
-    parts = [(layer.digest, layer.size, pack.private[layer.digest.removeprefix("sha256:")]) for layer in private.layers]
+    names = {layer: layer.digest.removeprefix("sha256:") for layer in private.layers}
+    parts = [(layer.digest, layer.size, pack.private[name]) for layer, name in names.items() if name in pack.private]
     if pack.private_tree is not None:
         parts.append((private.tree_digest, private.tree_size, pack.private_tree))
     for digest, size, descriptor in parts:

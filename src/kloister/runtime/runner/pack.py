@@ -31,7 +31,7 @@ class Pack:
         sigstruct: as the host gave it; the platform checked its own copy.
         observed: descriptor of the tree document of what the pack holds; not verified.
         contents: descriptor of the files' bytes; not verified.
-        private: hexadecimal digest -> descriptor of an encrypted layer; not verified.
+        private: hexadecimal digest -> descriptor of an encrypted layer that is no file of the tree; not verified.
         private_tree: descriptor of the encrypted tree of the private entries; not verified.
     """
 
@@ -70,7 +70,8 @@ class Pack:
         document = _read(directory, "enclave/launch.json", MAX_LAUNCH)
         _require(document, trusted.get(f"{_MEASURED}launch.json"), "launch")
         launch = LaunchDocument.parse(document)
-        digests = [layer.digest.removeprefix("sha256:") for layer in launch.private.layers] if launch.private else []
+        beside = launch.private.layers if launch.private and not launch.private.links else ()
+        digests = [layer.digest.removeprefix("sha256:") for layer in beside]
         return cls(
             first_code=first_code,
             tree=tree,

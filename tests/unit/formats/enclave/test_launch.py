@@ -40,6 +40,7 @@ documents = st.builds(
         st.lists(
             st.builds(PrivateLayer, digests, st.integers(0, 99), texts, st.just("AA=="), st.just("BB==")), max_size=2
         ).map(tuple),
+        st.booleans(),
     ),
 )
 EXAMPLE = LaunchDocument(Image(("/bin/app",), ("A=b",), User("app", 1000, 1000)), ("/run",), 1 << 20)
@@ -76,6 +77,10 @@ def _changed(path: str, value: Any) -> bytes:
     return json.dumps(tree, separators=(",", ":"), sort_keys=True).encode()
 
 
+TREE = {"digest": "sha256:" + 64 * "0", "size": 1}
+PRIVATE: dict[str, Any] = {"secret": "a", "tree": TREE, "layers": [], "links": False}
+
+
 @pytest.mark.parametrize(
     ("path", "value", "code"),
     [
@@ -107,12 +112,15 @@ def _changed(path: str, value: Any) -> bytes:
         ("mounts", {"a": "x"}, "launch-field"),
         ("broker", {"ca": "x"}, "launch-field"),
         ("broker", "x", "launch-field"),
-        ("private", {"secret": "a", "tree": {"digest": "md5:1", "size": 1}, "layers": []}, "launch-field"),
-        ("private", {"secret": "a", "tree": {}, "layers": [1]}, "launch-field"),
+        ("private", PRIVATE | {"tree": {"digest": "md5:1", "size": 1}}, "launch-field"),
+        ("private", PRIVATE | {"tree": {}}, "launch-field"),
+        ("private", PRIVATE | {"layers": [1]}, "launch-field"),
+        ("private", PRIVATE | {"links": 1}, "launch-field"),
     ],
 )
 def test_wrong_fields_are_refused(path: str, value: Any, code: str) -> None:
     assert LaunchDocument.parse(EXAMPLE.build()) == EXAMPLE
+    assert LaunchDocument.parse(_changed("private", PRIVATE)).private
     with pytest.raises(Malformed) as caught:
         LaunchDocument.parse(_changed(path, value))
     assert caught.value.code == code

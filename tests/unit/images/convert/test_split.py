@@ -4,10 +4,14 @@ import base64
 import gzip
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kloister.errors import Misconfigured
 from kloister.formats.enclave.launch import LaunchDocument
@@ -16,13 +20,14 @@ from kloister.formats.enclave.tree import Kind, Tree, differences
 from kloister.formats.oci.crypt import Decryptor, PublicOptions
 from kloister.formats.oci.mediatypes import is_encrypted
 from kloister.images.convert import Conversion, ConvertOptions, convert, predict
+from kloister.images.convert.split import topmost
 from kloister.images.encrypt import KeyCache
 from kloister.images.layers.merging import Merger
 from kloister.images.pack import build_pack
 from kloister.images.runtime_layer import RuntimeLayer
 from kloister.images.sources import merge_image, open_source
 from kloister.runtime.launcher.placing import Root
-from kloister.runtime.launcher.private import place_private
+from kloister.runtime.launcher.private import place_private, taken
 from tests.support.images import directory, file, hardlink, tar, write_image
 from tests.unit.images.convert.conftest import APP, BASE, MARKER, TOP
 
@@ -103,6 +108,25 @@ class Workshop:
                 if not is_encrypted(layer.media_type):
                     result += b"".join(image.layer(index))
             return result + image.manifest_bytes + image.config_bytes
+
+
+def behind_links(workshop: Workshop, where: Path, secret: bytes) -> dict[bytes, Path]:
+    """Place the private entries below a directory; own path -> where an entry is then."""
+    private = workshop.launch().private
+    assert private is not None
+    assert private.links
+    with open_source(workshop.out) as image, merge_image(image) as root, Root(str(where)) as placed:
+        assert not any(is_encrypted(layer.media_type) for layer in image.layers)
+
+        def part(name: str) -> bytes:
+            folder = "enclave" if name == "private.tree" else "private"
+            data = root.read(f"/.kloister/{folder}/{name}".encode(), 1 << 20)
+            assert data is not None
+            return data
+
+        place_private(placed, part, private, {"layer": secret}, b"/private")
+    listed = [entry.path for tree in workshop.private(secret) for entry in tree.entries]
+    return {path: where / "private" / path[1:].decode() for path in listed}
 
 
 def without_ours(tree: Tree) -> Tree:
@@ -274,8 +298,71 @@ def test_the_launcher_places_what_conversion_made(workshop: Workshop, tmp_path: 
         shutil.copy(pack.private / name, where / ".kloister/private" / name)
     shutil.copy(pack.document("private.tree"), where / ".kloister/private/private.tree")
     with Root(str(where)) as root:
-        place_private(root, where, private, conversion.secrets)
+        place_private(root, taken(where / ".kloister/private"), private, conversion.secrets)
     assert (where / "srv/model/weights").read_bytes() == MARKER
     assert (where / "srv/model/copy").samefile(where / "srv/model/weights")
     assert (where / "srv/model/now").readlink() == Path("weights")
     assert (where / "srv/model").stat().st_mode & 0o777 == 0o700
+
+
+LINKED: list[dict[str, Any]] = [
+    {"encrypt": ("1",)},
+    {"encrypt": ("app",), "base": 1},
+    {"encrypt": ("all",)},
+    {"encrypt_files": ("/srv/model/*",)},
+    {"encrypt_files": ("/srv/model/w*", "/etc/passwd")},
+]
+
+
+@pytest.mark.parametrize("change", LINKED)
+def test_links_lead_to_everything_private(workshop: Workshop, tmp_path: Path, change: dict[str, Any]) -> None:
+    conversion = workshop.convert(private_links=True, **change)
+    assert MARKER not in workshop.everything()
+    assert conversion.secrets["layer"] not in workshop.everything()
+    public, original = workshop.public(), workshop.original()
+    placed = behind_links(workshop, tmp_path, conversion.secrets["layer"])
+    links = {e.path for e in public.entries if e.target == b"/.kloister/memory/private" + e.path}
+    assert b"/srv/model/weights" in placed
+    for path, place in placed.items():
+        (link,) = {link for link in links if path == link or path.startswith(link + b"/")}
+        entry = original.get(path)
+        assert entry is not None
+        if entry.kind is Kind.FILE:
+            assert sha256(place.read_bytes()).digest() == entry.sha256, link
+    plain = {e for e in public.entries if not e.path.startswith(b"/.kloister") and e.path not in links}
+    assert plain | {e for e in original.entries if e.path in placed} == set(original.entries)
+
+
+def test_a_directory_of_private_entries_is_one_link(workshop: Workshop, tmp_path: Path) -> None:
+    conversion = workshop.convert(encrypt=("1",), private_links=True)
+    assert paths(workshop.public()) & {b"/srv/model", b"/srv/model/weights"} == {b"/srv/model"}
+    assert conversion.private_layers == 1
+    placed = behind_links(workshop, tmp_path, conversion.secrets["layer"])
+    assert placed[b"/srv/model/copy"].samefile(placed[b"/srv/model/weights"])
+    assert placed[b"/srv/model/now"].readlink() == Path("/srv/model/weights"), "through the link, wherever it stands"
+
+
+def test_where_something_may_be_mounted_stays_a_directory(workshop: Workshop) -> None:
+    workshop.convert(encrypt=("all",), private_links=True, writable=("/srv/model",))
+    public = workshop.public()
+    kinds = {path: entry.kind for path in (b"/etc", b"/srv/model", b"/bin") if (entry := public.get(path))}
+    assert kinds == {b"/etc": Kind.DIRECTORY, b"/srv/model": Kind.DIRECTORY, b"/bin": Kind.SYMLINK}
+
+
+def test_a_link_takes_the_place_of_what_public_layers_have(workshop: Workshop, tmp_path: Path) -> None:
+    conversion = workshop.convert(
+        (BASE, tar(file("bin/app", b"private program", 0o755))), encrypt=("1",), private_links=True
+    )
+    entry = workshop.public().get(b"/bin/app")
+    assert entry is not None
+    assert entry.target == b"/.kloister/memory/private/bin/app"
+    placed = behind_links(workshop, tmp_path, conversion.secrets["layer"])
+    assert placed[b"/bin/app"].read_bytes() == b"private program"
+
+
+@given(st.lists(st.from_regex(rb"(/[ab!]{1,2}){1,3}", fullmatch=True)))
+def test_the_topmost_of_paths(given_paths: list[bytes]) -> None:
+    found = topmost(given_paths)
+    for path in given_paths:
+        assert sum(path == one or path.startswith(one + b"/") for one in found) == 1
+    assert set(found) <= set(given_paths)

@@ -20,7 +20,7 @@ from kloister.formats.enclave.tree import Entry, Kind, Tree
 from kloister.formats.oci.crypt import Encryptor
 from kloister.formats.oci.mediatypes import OCI_LAYER_GZIP
 from kloister.runtime.launcher.placing import Root
-from kloister.runtime.launcher.private import place_private
+from kloister.runtime.launcher.private import place_private, taken
 
 UID, GID = os.getuid(), os.getgid()
 SECRET = bytes(range(32))
@@ -82,7 +82,7 @@ class Image:
 
     def place(self, keys: dict[str, bytes] | None = None) -> None:
         with Root(str(self.root)) as root:
-            place_private(root, self.root, self.private, KEYS if keys is None else keys)
+            place_private(root, taken(self.folder), self.private, KEYS if keys is None else keys)
 
     def blob(self, number: int = 0) -> Path:
         return self.folder / self.private.layers[number].digest.removeprefix("sha256:")
