@@ -35,6 +35,21 @@ EXPLANATIONS = {
 }
 
 
+BEYOND = """
+## What no set holds
+
+The quote of an Azure VM's TPM, with the runtime data that the hardware's evidence binds, and SNP reports in JSON are
+tested with generators of our own. What real guests sent, and open-source projects publish beside their tests, was
+judged once, by hand, on 2026-11-22:
+
+- Azure's VMs, SNP of versions 1 and 2, TDX of version 1: genuine, runtime data, TPM signature and registers included.
+  The report of the first and the quote of the last are sets here (`snp/v3-SEV-Milan-2cf09fff`,
+  `auto/tdx-v4-00806f050000-a187b0da-e17-t3`).
+- SNP reports in JSON, of versions 2 and 3: put together as their guests' library writes them. The certificates of
+  their keys were not published, so that their signatures were not judged.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One set: the index's verdict, ours with its reason code, dcap-qvl's with its words, both advisories."""
@@ -114,7 +129,7 @@ def page(found: list[Row], release: str) -> str:
         code = f" (`{row.code}`)" if row.code else ""
         why = used.index(row.explanation) + 1 if row.explanation else "unexplained"
         lines.append(f"| `{row.name}` | {row.expected} | {row.ours}{code} | {row.theirs} | {why} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + BEYOND
 
 
 def main() -> None:
