@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kloister.kubernetes.node.epc import parse_sizes
 from tests.cluster.access import Cluster, Node
 from tests.cluster.bed.layout import CONTROL
 from tests.cluster.bed.machine import Machine
@@ -53,7 +54,9 @@ class Stack:
         control = self._control
         self._start(control, "webhook", "webhook", "--listen", f"0.0.0.0:{_PORT}", "--broker", BROKER)
         self._start(control, "controller", "controller")
-        self._start(self.node.machine, "platform", "platform", "--state", self.state)
+        self._start(
+            self.node.machine, "platform", "platform", "--state", self.state, KLOISTER_PLATFORM_EPC=_mib(self.epc)
+        )
         self.start_agent()
         self.cluster.wait("the node's EPC", lambda: self.allocatable.get("sgx.intel.com/epc", "0") != "0")
         self.cluster.wait("the webhook's knowledge of the node", self._mutates)
@@ -95,8 +98,8 @@ class Stack:
     def _control(self) -> Machine:
         return Machine(self.node.layout, CONTROL.name)
 
-    def _start(self, machine: Machine, name: str, *words: str | Path) -> None:
-        environment = {"KUBECONFIG": str(self.node.layout.keys / "admin.json")}
+    def _start(self, machine: Machine, name: str, *words: str | Path, **more: str) -> None:
+        environment = {"KUBECONFIG": str(self.node.layout.keys / "admin.json"), **more}
         machine.start(name, sys.executable, "-P", "-m", "kloister", "serve", *words, environment=environment)
 
     def _mutates(self) -> bool:
@@ -108,6 +111,10 @@ class Stack:
         except BedError:  # the API server does not trust it yet
             return False
         return bool(made["spec"]["containers"][0]["resources"]["limits"].get("sgx.intel.com/epc-block") == "10")
+
+
+def _mib(sizes: str) -> str:
+    return ",".join(str(section.bytes >> 20) for section in parse_sizes(sizes))
 
 
 def _webhook() -> list[dict[str, Any]]:
