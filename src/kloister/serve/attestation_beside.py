@@ -13,9 +13,10 @@ from kloister import clock, entropy, files
 from kloister.errors import Misconfigured, Unavailable
 from kloister.serve import attestation
 from kloister.serve.state import State, only_one, private
-from kloister.services.attestation.collateral import Chosen, Need
+from kloister.services.attestation.collateral import Chosen, Need, baselines_of
 from kloister.services.attestation.settings import Settings
 from kloister.services.broker.binding import bind_unix
+from kloister.services.collateral import Tee
 from kloister.tee.simulated.client import PlatformClient
 from kloister.trust.verifier import Collateral, Root
 
@@ -100,3 +101,8 @@ class SimulatedPlatform:
         """Of what was fetched."""
         found = self._held
         return [] if found is None else [("simulated", found[1].issued, found[1].expires)]
+
+    def baselines(self, tee: Tee) -> dict[int, datetime]:
+        """Of what was fetched; the platform has SGX alone."""
+        found = self._held
+        return {} if found is None or tee is not Tee.SGX else baselines_of([found[1]])

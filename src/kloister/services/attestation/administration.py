@@ -1,4 +1,4 @@
-"""What administrators ask over HTTP: policies, policy management certificates, the audit log."""
+"""What administrators ask over HTTP: policies, policy management certificates, TCB baselines, the audit log."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from kloister.services.attestation.rights import Right
 from kloister.services.attestation.service import AttestationService
 from kloister.services.attestation.settings import InstanceSettings
 
+_BASELINES = "/tcbbaselines/"
 _MAX_DIGITS = 16  # of a sequence number: below 2^53
 
 
@@ -44,7 +45,7 @@ class Administration:
         self._bearers = bearers
 
     async def answer(self, request: Request, instance: InstanceSettings) -> Answer:
-        """The answer under `/policies` and `/certificates`.
+        """The answer under `/policies`, `/certificates` and `/tcbbaselines`.
 
         Raises:
             Denied: `bearer-*`. Malformed: `attestation-path`, `attestation-method`; and as `policies`.
@@ -52,6 +53,8 @@ class Administration:
         actor = await self.admit(request, Right.READ if request.method == "GET" else Right.WRITE)
         if request.path.startswith("/policies/"):
             return await self._policy(request, instance, actor)
+        if request.path.startswith(_BASELINES):
+            return await self._baselines(request, instance)
         if request.path == "/certificates":
             request.allow("GET")
             return Answer.of_token(await self._threads.run(self._service.certificates, instance))
@@ -92,6 +95,13 @@ class Administration:
             return await self._change(request, self._service.set_policy, instance, kind, actor)
         request.allow("GET")
         return Answer.of_token(await self._threads.run(self._service.policy, instance, kind))
+
+    async def _baselines(self, request: Request, instance: InstanceSettings) -> Answer:
+        request.allow("GET")
+        kind = kind_of(request.path.removeprefix(_BASELINES))
+        if kind is None:
+            raise no_path()
+        return Answer.of(await self._threads.run(self._service.baselines, instance, kind))
 
     async def _change(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -50,6 +50,7 @@ class Chosen:
     Attributes:
         hashes: `x-ms-sgx-collateral` without the quote's.
         issued, expires: from when until when TCB info and QE identity vouch both.
+        released: when the newest level of the TCB info was defined.
     """
 
     collateral: Collateral = field(repr=False)
@@ -57,6 +58,7 @@ class Chosen:
     issued: datetime
     expires: datetime
     evaluation_number: int
+    released: datetime
 
     @classmethod
     def of(cls, collateral: Collateral) -> Chosen:
@@ -68,6 +70,7 @@ class Chosen:
             max(info.issue_date, identity.issue_date),
             min(info.next_update, identity.next_update),
             info.evaluation_number,
+            max((level.date for level in info.levels), default=info.issue_date),
         )
 
 
@@ -90,6 +93,17 @@ class CollateralPort(Protocol):
 
     def windows(self) -> Sequence[tuple[str, datetime, datetime]]:
         """What is held: its name, when it was issued, when it expires."""
+
+    def baselines(self, tee: Tee, /) -> Mapping[int, datetime]:
+        """The evaluation numbers of what is held for this TEE, and when each was defined."""
+
+
+def baselines_of(held: Iterable[Chosen]) -> dict[int, datetime]:
+    """The evaluation numbers of what is held, and when each was defined."""
+    found: dict[int, datetime] = {}
+    for each in held:
+        found[each.evaluation_number] = max(each.released, found.get(each.evaluation_number, each.released))
+    return found
 
 
 class Needs:
@@ -194,6 +208,10 @@ class DirectoryCollateral:
         newest = ((need, max(found, key=lambda each: each.expires)) for need, found in self._held.items())
         return [(f"{need.tee} {need.fmspc.hex()} {need.ca}", each.issued, each.expires) for need, each in newest]
 
+    def baselines(self, tee: Tee) -> dict[int, datetime]:
+        """Of all bundles."""
+        return baselines_of(each for need, found in self._held.items() if need.tee is tee for each in found)
+
 
 class FetchedCollateral:
     """Collateral that a source fetches and keeps; what was handed out is used again for a while without asking it.
@@ -241,6 +259,10 @@ class FetchedCollateral:
             for need, (_, each) in self._held.copy().items()
         ]
 
+    def baselines(self, tee: Tee) -> dict[int, datetime]:
+        """Of what was handed out."""
+        return baselines_of(each for need, (_, each) in self._held.copy().items() if need.tee is tee)
+
 
 class NoCollateral:
     """For services that judge SNP reports only."""
@@ -259,6 +281,10 @@ class NoCollateral:
     def windows(self) -> list[tuple[str, datetime, datetime]]:
         """None."""
         return []
+
+    def baselines(self, _tee: Tee) -> dict[int, datetime]:
+        """None."""
+        return {}
 
 
 def no_collateral(need: Need) -> Malformed:

@@ -32,24 +32,23 @@ class Snapshot:
 class Instances:
     """Snapshots of instances, shared by threads."""
 
-    def __init__(self, store: AttestationStore, keys: KeyKeeper, clock: Callable[[], int]) -> None:
+    def __init__(self, store: AttestationStore, keys: KeyKeeper) -> None:
         self._store = store
         self._keys = keys
-        self._clock = clock
         self._lock = threading.Lock()
         self._held: dict[str, Snapshot] = {}
 
-    def of(self, instance: InstanceSettings) -> Snapshot:
-        """What is in force now: nothing older than the last change that any replica has answered.
+    def of(self, instance: InstanceSettings, now: float) -> Snapshot:
+        """What is in force now (unix seconds): nothing older than the last change that any replica has answered.
 
         Raises:
             Unavailable: `storage-*`. Misconfigured: `attestation-key-*`.
         """
-        now, generation = self._clock(), self._store.generation()
+        generation = self._store.generation()
         held = self._held.get(instance.base_url)
         if held is None or held.generation != generation or now >= held.until:
             with self._lock:
-                held = self._load(instance, now, generation)
+                held = self._load(instance, int(now), generation)
                 self._held[instance.base_url] = held
         return held
 

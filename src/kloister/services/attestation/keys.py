@@ -30,7 +30,7 @@ from kloister.errors import KloisterError, Misconfigured
 from kloister.formats.dcap.open_enclave import OID as EVIDENCE_OID
 from kloister.formats.tokens import Algorithm, jwk_of
 from kloister.formats.tokens.jose import PrivateKey, algorithm_of
-from kloister.formats.wire import b64url, canonical_json
+from kloister.formats.wire import b64url_bytes, canonical_json
 from kloister.services.broker.vault import Vault
 from kloister.services.storage.attestation import AttestationTransaction
 from kloister.services.storage.attestation_records import SigningKeyRecord
@@ -55,21 +55,17 @@ class SigningKey:
     jku: str
     ends: int  # unix seconds
     _prefix: bytes = field(init=False, repr=False)  # the header of every token, encoded once, and the dot behind it
+    _signature: Callable[[bytes], bytes] = field(init=False, repr=False)  # over such bytes
 
     def __post_init__(self) -> None:
         header = canonical_json({**self.header, "alg": str(algorithm_of(self.key))})
-        object.__setattr__(self, "_prefix", b64url(header).encode("ascii") + b".")
+        object.__setattr__(self, "_prefix", b64url_bytes(header) + b".")
+        object.__setattr__(self, "_signature", _signer(self.key))
 
     def sign(self, payload: bytes) -> str:
         """A signed token (RFC 7515, 7.1); ECDSA draws its own randomness, which is faster than to derive it."""
-        signed = self._prefix + base64.urlsafe_b64encode(payload).rstrip(b"=")
-        if isinstance(self.key, rsa.RSAPrivateKey):
-            signature = self.key.sign(signed, _PKCS1, _SHA256)
-        else:
-            size = self.key.key_size // 8
-            der = self.key.sign(signed, _ECDSA[size])
-            signature = b"".join(number.to_bytes(size, "big") for number in decode_dss_signature(der))
-        return (signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")).decode("ascii")
+        signed = self._prefix + b64url_bytes(payload)
+        return (signed + b"." + b64url_bytes(self._signature(signed))).decode("ascii")
 
     @property
     def header(self) -> dict[str, Any]:
@@ -195,6 +191,20 @@ def kid_of(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> str:
 def key_digest(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bytes:
     """The 32 bytes of `kid_of`; evidence of the service's own TEE has them as report data."""
     return hashlib.sha256(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) + b"\0").digest()
+
+
+def _signer(key: PrivateKey) -> Callable[[bytes], bytes]:
+    """What signs with the key as RFC 7518 has it: 3.3 for RSA, 3.4 for ECDSA."""
+    if isinstance(key, rsa.RSAPrivateKey):
+        return lambda data: key.sign(data, _PKCS1, _SHA256)
+    size = key.key_size // 8
+    algorithm = _ECDSA[size]
+
+    def sign(data: bytes) -> bytes:
+        r, s = decode_dss_signature(key.sign(data, algorithm))
+        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+
+    return sign
 
 
 def _new_key(algorithm: Algorithm) -> PrivateKey:

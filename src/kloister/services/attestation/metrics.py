@@ -21,23 +21,18 @@ class StepTimes(Collector):
     """
 
     def __init__(self, steps: tuple[str, ...]) -> None:
-        self._counts = {name: [0] * (len(_SECONDS) + 1) for name in steps}
-        self._sums = dict.fromkeys(steps, 0.0)
-
-    def observe(self, name: str, seconds: float) -> None:
-        """One step took so long."""
-        self._counts[name][bisect_left(_SECONDS, seconds)] += 1
-        self._sums[name] += seconds
+        self.counts = {name: [0] * (len(_SECONDS) + 1) for name in steps}
+        self.sums = dict.fromkeys(steps, 0.0)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """As the library asks for them."""
         family = HistogramMetricFamily(
             "kloister_attestation_step_seconds", "Time of each step of an attestation", labels=["step"]
         )  # fmt: skip
-        for name, counts in self._counts.items():
+        for name, counts in self.counts.items():
             sums = [sum(counts[: index + 1]) for index in range(len(counts))]
             bounds = [*(str(bound) for bound in _SECONDS), "+Inf"]
-            family.add_metric([name], list(zip(bounds, sums, strict=True)), self._sums[name])
+            family.add_metric([name], list(zip(bounds, sums, strict=True)), self.sums[name])
         yield family
 
 
@@ -80,7 +75,9 @@ class Watch:
     def step(self, name: str) -> None:
         """The step of this name ends now."""
         now = self._clock()
-        self._times.observe(name, now - self._last)
+        seconds = now - self._last
+        self._times.counts[name][bisect_left(_SECONDS, seconds)] += 1
+        self._times.sums[name] += seconds
         self._last = now
 
 

@@ -53,6 +53,9 @@ def document(version: str) -> bytes:
         "/certificates": {"get": _operation("Policy management certificates", [_VERSION], secured=True)},
         "/certificates:add": {"post": _certificate("Add a policy management certificate")},
         "/certificates:remove": {"post": _certificate("Remove a policy management certificate")},
+        "/tcbbaselines/{attestationType}": {
+            "get": _operation("TCB baselines", [_VERSION, _KIND], answer={"type": "object"}, secured=True),
+        },
         "/certs": {"get": _operation("The keys that sign tokens", [], answer={"type": "object"})},
         "/.well-known/openid-configuration": {"get": _operation("OpenID metadata", [], answer={"type": "object"})},
         "/v1/nonce": {"post": _operation("A nonce for runtime data", [], answer={"type": "object"})},
@@ -120,7 +123,7 @@ def _operation(
 ) -> dict[str, Any]:
     content = {_JSON: {"schema": answer}} if answer is not None else {_TEXT: {"schema": {"type": "string"}}}
     refused = {"description": "refused", "content": {_JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}}
-    statuses = ["400", "404", "405", "408", "413", "429", *(["401"] if secured else [])]
+    statuses = ["400", "404", "405", "408", "413", "429", *(["401", "403"] if secured else [])]
     responses: dict[str, Any] = {"200": {"description": "done", "content": content}}
     responses |= dict.fromkeys(statuses, refused) | {name: {"description": "not now"} for name in failures}
     found: dict[str, Any] = {"summary": summary, "parameters": parameters, "responses": responses}

@@ -174,7 +174,7 @@ class AttestationApp:
             return await self._public(request.path, instance)
         if first == "v1":
             return await self._own(request, instance, rest)
-        if first in ("policies", "certificates") or first.startswith("certificates:"):
+        if first in ("policies", "certificates", "tcbbaselines") or first.startswith("certificates:"):
             request.check_version()
             return await self._administration.answer(request, instance)
         raise no_path()

@@ -13,7 +13,7 @@ from typing import Any
 from kloister import clock, entropy
 from kloister.errors import Denied, KloisterError
 from kloister.formats.protocol.maa import AttestRequest, evidence_text, read_object
-from kloister.services.attestation import policies
+from kloister.services.attestation import baselines, policies
 from kloister.services.attestation.evidence import Judge, Judged, instant
 from kloister.services.attestation.instances import Instances, Snapshot
 from kloister.services.attestation.keys import KeyKeeper
@@ -34,17 +34,17 @@ from kloister.services.attestation.tokens import (
 from kloister.services.attestation.waiting import NeedsTrying
 from kloister.services.broker import audit
 from kloister.services.broker.vault import Vault
+from kloister.services.collateral import Tee
 from kloister.services.storage.attestation import AttestationStore, AttestationTransaction
-from kloister.trust.policy.maa import MaaPolicyError, configure
+from kloister.trust.policy.maa import MaaPolicyError
 from kloister.trust.policy.maa.meter import MAX_STEPS
 
-_TCB_IDENTIFIER = "x-ms-sgx-tcbidentifier"  # a property: which of Intel's evaluation numbers judges the platform
-_DEFAULT_IDENTIFIER = "azuredefault"
 JTI_SIZE = 32  # bytes
 _DRAFTS, _DRAFT_PATIENCE = 2, 1.0  # at a time; seconds to wait for a turn
 _QUICK = 20_000  # steps of a policy on the loop, some 20 ms; most take a hundred
 _TOO_LONG = "maa-limit"
 _PAGE = 500  # entries of the audit log in one answer
+_TEES = {Kind.SGX_ENCLAVE: Tee.SGX, Kind.OPEN_ENCLAVE: Tee.SGX, Kind.TDX_VM: Tee.TDX}
 Act = Callable[[AttestationTransaction, datetime], Change]
 
 
@@ -84,9 +84,11 @@ class AttestationService:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._instances = Instances(parts.store, parts.keys, parts.unix)
+        self._instances = Instances(parts.store, parts.keys)
         self._nonces = Nonces(parts.vault, parts.draw)
         self._drafts = threading.BoundedSemaphore(_DRAFTS)
+        # whether `attest` without `wait` never waits: not where it writes, or asks a database over the network
+        self.at_hand = parts.store.local and not parts.settings.audit_attestations
 
     def prepare(self) -> None:
         """Make what is missing: signing keys, and the first certificates of isolated instances."""
@@ -98,14 +100,9 @@ class AttestationService:
             if due or not seeded:
                 self._make(instance, now)
 
-    @property
-    def at_hand(self) -> bool:
-        """Whether `attest` without `wait` never waits: not where it writes, or asks a database over the network."""
-        return self._parts.store.local and not self._parts.settings.audit_attestations
-
     def snapshot(self, instance: InstanceSettings) -> Snapshot:
         """What is in force."""
-        return self._instances.of(instance)
+        return self._instances.of(instance, self._parts.unix())
 
     def attest(self, instance: InstanceSettings, kind: Kind, body: bytes, *, wait: bool) -> str:
         """A token for evidence.
@@ -121,17 +118,17 @@ class AttestationService:
             KloisterError: the evidence, the policy or the request is refused; see `refusals`.
         """
         watch = self._parts.metrics.watch()
-        snapshot = self._instances.of(instance)
+        now = self._parts.now()
+        seconds = now.timestamp()
+        snapshot = self._instances.of(instance, seconds)
         watch.step("policy")
         document, member = read_object(body), member_of(kind)
         text = evidence_text(document, member)
         again = snapshot.repeats.find(kind, text)
         request = AttestRequest.of(document, member, None if again is None else again.evidence)
         watch.step("parse")
-        if again is not None and request.draft is None:
-            now = self._parts.now()
-            if self._parts.judge.holds(again.repeat.precedent, now):
-                return self._attest_again(instance, kind, request, snapshot, again, watch, int(now.timestamp()))
+        if again is not None and request.draft is None and self._parts.judge.holds(again.repeat.precedent, now):
+            return self._attest_again(instance, kind, request, snapshot, again, watch, int(seconds))
         if request.draft is None:
             try:
                 return self._attest(
@@ -166,7 +163,7 @@ class AttestationService:
             request,
             simulated=instance.simulated,
             now=now,
-            evaluation_number=lambda: _evaluation_number(active, steps),
+            evaluation_number=lambda: baselines.evaluation_number(active, steps),
             wait=wait,
         )
         self._check_nonce(judged, instance, int(now.timestamp()))
@@ -255,8 +252,20 @@ class AttestationService:
 
     def policy(self, instance: InstanceSettings, kind: Kind) -> str:
         """The policy in force, in a signed answer."""
-        snapshot = self._instances.of(instance)
+        snapshot = self.snapshot(instance)
         return self._answer(instance, {"x-ms-policy": snapshot.policies[kind].token})
+
+    def baselines(self, instance: InstanceSettings, kind: Kind) -> dict[str, Any]:
+        """The TCB baselines that a policy of this type can name; none for types that Intel does not vouch for.
+
+        Raises:
+            Denied: `tcb-identifier`. MaaPolicyError: the policy's configuration fails.
+        """
+        tee = _TEES.get(kind)
+        if tee is None:
+            return baselines.baselines({}, None)
+        selected = baselines.evaluation_number(self.snapshot(instance).policies[kind])
+        return baselines.baselines(self._parts.judge.collateral.baselines(tee), selected)
 
     def set_policy(self, instance: InstanceSettings, kind: Kind, text: str, actor: str) -> str:
         """Put a policy JWS into force. Raises as `policies.set_policy`."""
@@ -278,7 +287,7 @@ class AttestationService:
 
     def certificates(self, instance: InstanceSettings) -> str:
         """The policy management certificates, in a signed answer."""
-        return self._answer(instance, policies.certificates_claims(self._instances.of(instance).certificates))
+        return self._answer(instance, policies.certificates_claims(self.snapshot(instance).certificates))
 
     def change_certificate(self, instance: InstanceSettings, text: str, actor: str, *, add: bool) -> str:
         """Add or remove one. Raises as `policies.add_certificate`."""
@@ -310,7 +319,7 @@ class AttestationService:
             judged.own[MEMBER] = nonce
 
     def _answer(self, instance: InstanceSettings, claims: dict[str, Any]) -> str:
-        key = self._instances.of(instance).ring.current
+        key = self.snapshot(instance).ring.current
         return result_token(claims, key, instance.base_url, self._parts.unix())
 
     def _change(self, instance: InstanceSettings, event: str, actor: str, act: Act) -> str:
@@ -335,20 +344,3 @@ class AttestationService:
             given = parts.certificates.get(url, ())
             if policies.seed_certificates(transaction, instance, given, now):
                 audit.append(transaction, parts.vault, unix, "certificates-seeded", {"instance": url})
-
-
-def _evaluation_number(active: ActivePolicy, steps: int) -> int | None:
-    """Which of Intel's evaluation numbers the policy's configuration names; None: the newest in force."""
-    if active.policy is None or not active.policy.configuration:
-        return None
-    found = [claim.value for claim in configure(active.policy, steps=steps) if claim.type == _TCB_IDENTIFIER]
-    if not found or found[-1] == _DEFAULT_IDENTIFIER:
-        return None
-    text = str(found[-1])
-    if not (text.isascii() and text.isdigit() and len(text) < 6):  # noqa: PLR2004  digits; numbers have two
-        raise Denied(
-            "tcb-identifier",
-            f"The policy's {_TCB_IDENTIFIER} {text[:32]!a} is neither {_DEFAULT_IDENTIFIER} nor a number.",
-            "Correct it in configurationrules.",
-        )
-    return int(text)

@@ -13,6 +13,7 @@ from kloister.trust.policy.maa.known import is_reserved
 
 RESULT_VALIDITY = 3600  # seconds of a token that answers an administrative request
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+json_text = _ENCODER.encode  # a claim's value as `payload` writes it
 Claims = dict[str, Any]
 
 
@@ -37,11 +38,6 @@ def attestation_claims(judged: Claims, issued: Claims) -> Claims:
         return judged
     top = {name: value for name, value in issued.items() if not is_reserved(name)}
     return {**top, **judged, "x-ms-policy": issued}
-
-
-def json_text(value: Any) -> str:
-    """A claim's value as `payload` writes it."""
-    return _ENCODER.encode(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from kloister.services.appraisal.recognise import identify, unwrap
 from kloister.services.attestation.collateral import Chosen, Need
 from kloister.services.attestation.evidence import Judge, Judged, as_policy_claims, endorsement_of, judged_snp
 from kloister.services.attestation.kinds import Kind
+from kloister.services.collateral import Tee
 from kloister.trust.policy.maa import ATTESTATION_POLICY, ATTESTATION_SERVICE, CUSTOM_CLAIM, Claim
 from kloister.trust.verifier import AmdRoot, Collateral, Root, SnpEndorsement, verify_hcl, verify_snp
 
@@ -150,6 +151,9 @@ class _One:
 
     def windows(self) -> list[tuple[str, datetime, datetime]]:
         return []
+
+    def baselines(self, _tee: Tee) -> dict[int, datetime]:
+        return {}
 
 
 def _unfit(what: str) -> Malformed:

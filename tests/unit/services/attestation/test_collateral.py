@@ -10,6 +10,7 @@ import pytest
 
 from kloister.errors import Malformed, Misconfigured
 from kloister.formats.dcap import CertificationData, CertificationType
+from kloister.formats.tokens.policy import policy_token
 from kloister.formats.wire import b64url
 from kloister.serve.attestation import AttestationProcess
 from kloister.services.attestation.collateral import DirectoryCollateral, Need, Needs, NoCollateral
@@ -120,6 +121,39 @@ def test_a_quote_without_its_chain_is_refused_and_told_so(process: AttestationPr
     answer = ask(process, "POST", "/attest/SgxEnclave", {"quote": b64url(quote)})
     assert (answer.status, answer.code, answer.reason) == (400, "InvalidParameter", "certification-type")
     assert f"type {int(kind)}, not 5" in answer.json["error"]["message"]
+
+
+def test_baselines_that_a_policy_can_name(tmp_path: Path) -> None:
+    with running(settings(tmp_path)) as process:
+        number = TcbStage().evaluation_number
+
+        def listed(kind: str = "SgxEnclave") -> Any:
+            return ask(process, "GET", f"/tcbbaselines/{kind}?api-version=2025-06-01").json["tcbBaselines"]
+
+        (default, one) = listed()
+        assert (default["tcbIdentifier"], default["isSelectedTcb"]) == ("azuredefault", True)
+        assert (one["tcbIdentifier"], one["isSelectedTcb"]) == (str(number), False)
+        assert default["tcbEvaluationDataNumber"] == one["tcbEvaluationDataNumber"] == number
+        assert set(one) == {
+            "tcbIdentifier", "tcbEvaluationDataNumber", "tcbReleaseDate", "minimumPswLinuxVersion",
+            "minimumPswWindowsVersion", "isSelectedTcb",
+        }  # fmt: skip
+        policy = (
+            'version=1.1;configurationrules{=>issueproperty(type="x-ms-sgx-tcbidentifier",value="%s");};'
+            "authorizationrules{=>permit();};"
+        )
+        write(tmp_path / "bundles", "next.json", stage=TcbStage(evaluation_number=number + 1))
+        process._look()
+        assert ask(process, "PUT", "/policies/SgxEnclave", policy_token(policy % number)).status == 200
+        chosen = {each["tcbIdentifier"]: each["isSelectedTcb"] for each in listed()}
+        assert chosen == {"azuredefault": False, str(number): True, str(number + 1): False}
+        assert listed()[0]["tcbEvaluationDataNumber"] == number + 1
+        assert listed("OpenEnclave")[0]["isSelectedTcb"] is True
+        assert len(listed("tdxvm")) == 2
+        assert listed("SevSnpVm") == listed("Tpm") == []
+        assert ask(process, "GET", "/tcbbaselines/Other").status == 404
+        assert ask(process, "POST", "/tcbbaselines/SgxEnclave").status == 405
+        assert ask(process, "GET", "/tcbbaselines/SgxEnclave", bearer=None).status == 401
 
 
 def test_without_any(tmp_path: Path) -> None:
