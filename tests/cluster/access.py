@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import ssl
+import subprocess
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +48,12 @@ class Node:
     def exec(self, words: Sequence[str | Path], *, seconds: float = 60) -> str:
         """What a program of this machine prints when it runs on the node."""
         return self.machine.run(*words, seconds=seconds)
+
+    def holding(self, *forms: bytes) -> list[str]:
+        """Files on its disk with one of these; the platform is no part of the disk, its files are left out."""
+        words = [word for form in forms for word in ("-e", form.decode())]
+        command = ["grep", "-rlasF", "--exclude-dir=platform", *words, str(self.disk)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
 
     def restart_kubelet(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End kubelet by this signal and start it again."""

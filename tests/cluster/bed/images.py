@@ -40,11 +40,16 @@ def load(layout: Layout, node: str, archive: Path, name: str) -> None:
     Machine(layout, node).run("ctr", "--namespace", "k8s.io", "image", "import", "--base-name", base, archive)
 
 
-def _busybox(folder: Path) -> Path:
-    root = Root(folder)
+def busybox(root: Root) -> None:
+    """Add busybox under all its names."""
     root.write("bin/busybox", Path(shutil.which("busybox") or "/bin/busybox").read_bytes(), 0o755)
     for name in set(run("busybox", "--list").split()) - {"busybox"}:
         root.link(f"bin/{name}", "busybox")
+
+
+def _busybox(folder: Path) -> Path:
+    root = Root(folder)
+    busybox(root)
     root.users({})
     root.finish()
     return folder
