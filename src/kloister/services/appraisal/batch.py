@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kloister.errors import KloisterError, Malformed, Unavailable
 from kloister.formats.snp import HclBlob
@@ -38,6 +38,7 @@ _CHUNK_BYTES = 4 * 1024 * 1024  # .. or fewer, whose lines have at least so many
 _AHEAD = 3  # chunks per worker that wait or run: bounds the memory, and keeps every worker busy
 _HELD = 64  # collateral of so many platforms is kept parsed by each worker
 _MEMBERS = {"quote", "collateral", "at", "id"}
+_MAX_ID = 256  # characters of the name that a line gives its piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Row:
         source: the item's name.
         accepted, genuine, tee, platform, status: as in `Appraisal`; platform is the FMSPC, or AMD's product line.
         reason: the code of a refusal.
-        text: one line of JSON, `source` and the object of `Appraisal.as_json`; empty if it was not asked for.
+        text: one line of JSON: `source`, the line's own `id`, and the object of `Appraisal.as_json`; empty if it was
+            not asked for.
     """
 
     source: str
@@ -147,6 +149,15 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
+class _Line(NamedTuple):
+    """What a line says."""
+
+    evidence: bytes
+    collateral: str | dict[str, Any] | None  # a path or an object
+    at: datetime | None
+    id: str | int | None
+
+
 class _LineFile:
     """Reads lines where they are; the file stays open for the next one."""
 
@@ -190,32 +201,34 @@ class _Worker:
             return [self._row(item, lines) for item in chunk]
 
     def _row(self, item: Item, lines: _LineFile) -> Row:
+        name = None
         try:
-            appraisal = self._appraise(item, lines)
+            line = _line(lines.read(item)) if item.line is not None or item.span is not None else None
+            name = None if line is None else line.id
+            appraisal = self._appraise(item, line)
         except KloisterError as error:
             appraisal = Appraisal(genuine=False, accepted=False, reason=error)
         except OSError as error:
             appraisal = Appraisal(genuine=False, accepted=False, reason=_unreadable(item, error.strerror or ""))
-        return self._told(item.source, appraisal)
+        return self._told(item.source, name, appraisal)
 
-    def _told(self, source: str, found: Appraisal) -> Row:
+    def _told(self, source: str, name: str | int | None, found: Appraisal) -> Row:
         text = ""
         if self._setup.as_json:
             document = found.as_json(show_identifiers=self._setup.show_identifiers)
-            text = json.dumps({"source": source, **document})
+            text = json.dumps({"source": source, **({} if name is None else {"id": name}), **document})
         reason = found.reason.code if found.reason else None
         product = (found.claims or {}).get("product")
         platform = found.fmspc or (None if product is None else str(product))
         return Row(source, found.accepted, found.genuine, found.tee, platform, found.tcb_status, reason, text)
 
-    def _appraise(self, item: Item, lines: _LineFile) -> Appraisal:
+    def _appraise(self, item: Item, line: _Line | None) -> Appraisal:
         if item.failed:
             raise _unreadable(item, item.failed)
         at, collateral = self._setup.at, self._given
-        if item.line is not None or item.span is not None:
-            data, own, moment = _line(lines.read(item))
-            at = moment or at
-            collateral = self._own(own) or collateral
+        if line is not None:
+            data, at = line.evidence, line.at or at
+            collateral = self._own(line.collateral) or collateral
         else:
             data = _read(item.path or "", MAX_SIZE)
             collateral = self._own(item.collateral) or collateral
@@ -305,17 +318,19 @@ def _policy(setup: Setup) -> AppraisalPolicy | None:
     return OPERATOR_NAMED if setup.policy is None else parse_policy(setup.policy)
 
 
-def _line(line: bytes) -> tuple[bytes, str | dict[str, Any] | None, datetime | None]:
-    """Evidence, collateral (path or object) and time of `{"quote", "collateral"?, "at"?}`."""
+def _line(line: bytes) -> _Line:
+    """`{"quote", "collateral"?, "at"?, "id"?}`. Raises `Malformed`: `batch-line`, `batch-line-*`, `time-syntax`."""
     document = load_json(line, "batch-line", MAX_LINE)
     if not isinstance(document, dict) or not set(document) <= _MEMBERS or not isinstance(document.get("quote"), str):
         raise _unfit("is no object with quote, and perhaps collateral, at and id")
-    collateral, at = document.get("collateral"), document.get("at")
+    collateral, at, name = document.get("collateral"), document.get("at"), document.get("id")
     if not isinstance(collateral, str | dict | None):
         raise _unfit("has a collateral that is neither a path nor an object")
     if isinstance(at, bool) or not isinstance(at, str | int | None):
         raise _unfit("has an at that is no time")
-    return document["quote"].encode(), collateral, None if at is None else parse_time(str(at))
+    if isinstance(name, bool) or not isinstance(name, str | int | None) or len(str(name)) > _MAX_ID:
+        raise _unfit(f"has an id that is neither a number nor a text of at most {_MAX_ID} characters")
+    return _Line(document["quote"].encode(), collateral, None if at is None else parse_time(str(at)), name)
 
 
 def _read(path: str, limit: int) -> bytes:

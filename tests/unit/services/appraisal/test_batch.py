@@ -53,6 +53,16 @@ def test_lines_have_collateral_and_time_of_their_own_or_those_of_all(tmp_path: P
     ) == ["accepted", "tcb-not-accepted", "tcb-not-accepted", "accepted", "accepted", "root-crl-expired", "accepted"]
 
 
+def test_a_line_may_name_its_piece() -> None:
+    ids: list[Any] = ["host-1", 7, "", None, "x" * 256]
+    rows = judged(items(["-"], io.BytesIO(b"".join(line(id=each, collateral=OLD) for each in ids))))
+    assert [json.loads(row.text).get("id", "none") for row in rows] == ["host-1", 7, "", "none", "x" * 256]
+    (broken,) = judged([Item("x", line=line(id="host-1", quote="%"))])
+    assert (json.loads(broken.text)["id"], broken.reason) == ("host-1", "evidence-unknown")
+    unfit: list[Any] = [True, 1.5, ["a"], {}, "x" * 257, 10**256]
+    assert set(of_lines(*(line(id=each) for each in unfit))) == {"batch-line"}
+
+
 def test_a_bad_line_is_rejected_and_stops_no_other() -> None:
     assert of_lines(
         b"{\n",
