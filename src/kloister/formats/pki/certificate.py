@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from kloister.errors import Malformed
 from kloister.formats.pki import der
@@ -31,8 +31,7 @@ _BETWEEN = b" \t\r\n\0"  # the chain in a quote is often NUL-terminated (DCAP, c
 _P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 _VERSION = 0xA0  # tag of the version, which version 1 leaves out
 _COMMON_NAME = bytes.fromhex("0603550403")  # 2.5.4.3
-_TEXTS = (0x0C, 0x13)  # UTF8String, PrintableString
-_LONG = 0x80  # lengths from here on take more than one byte
+_TEXTS = (b"\x0c", b"\x13")  # tags of UTF8String and PrintableString
 _KNOWN_CRITICAL = {
     x509.BasicConstraints.oid,
     x509.KeyUsage.oid,
@@ -89,7 +88,7 @@ class Certificate:
         if not der.ends_with_bits(data, raw.signature):
             raise Malformed("certificate-syntax", "A certificate has a signature that is not whole bytes.")
         tbs, serial_on = _fields(data)
-        issuer, _, subject, spki = serial_on[2:6]
+        issuer, _, subject, spki = serial_on[2:]
         if not spki.startswith(_P256):
             raise _unfit_algorithm()
         known, foreign = _extensions(raw)
@@ -100,7 +99,7 @@ class Certificate:
             signature=raw.signature,
             subject=subject,
             issuer=issuer,
-            common_name=_common_name(subject, raw),
+            common_name=_common_name(subject),
             serial=raw.serial_number,
             not_before=raw.not_valid_before_utc,
             not_after=raw.not_valid_after_utc,
@@ -180,27 +179,20 @@ def _fields(data: bytes) -> tuple[bytes, list[bytes]]:
     return tbs, found
 
 
-def _common_name(name: bytes, raw: x509.Certificate) -> str:
-    """The one common name of a subject, whose every attribute stands in a set of its own, or is read the long way."""
-    at, end = der.content(name, 0, "certificate")
+def _common_name(name: bytes) -> str:
+    """The one common name of a subject, in either of the forms that RFC 5280 (4.1.2.4) lets CAs write."""
     found = []
+    at, end = der.content(name, 0, "certificate")
     while at < end:
-        size = name[at + 1]
-        if size >= _LONG or name[at + 3] != size - 2:
-            return _common_name_of_any(raw.subject)
-        if name[at + 4 : at + 9] == _COMMON_NAME:
-            found.append(name[at + 9 : at + 2 + size])
-        at += 2 + size
-    if len(found) == 1 and found[0][0] in _TEXTS:
-        return found[0][2:].decode("utf-8")
-    return _common_name_of_any(raw.subject)
-
-
-def _common_name_of_any(name: x509.Name) -> str:
-    found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if len(found) != 1 or not isinstance(found[0].value, str):
+        attribute, at = der.content(name, at, "certificate")  # of a set, which holds one or more
+        while attribute < at:
+            start, attribute = der.content(name, attribute, "certificate")
+            if name.startswith(_COMMON_NAME, start):
+                found.append(name[start + len(_COMMON_NAME) : attribute])
+    if len(found) != 1 or not found[0].startswith(_TEXTS):
         raise Malformed("certificate-syntax", "A certificate's subject must have exactly one common name.")
-    return found[0].value
+    start, end = der.content(found[0], 0, "certificate")
+    return found[0][start:end].decode("utf-8")
 
 
 def _extensions(raw: x509.Certificate) -> tuple[dict[type, Any], Mapping[str, bytes]]:

@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,7 @@ def built(
     names: tuple[str, ...] = ("Somebody",),
     extension: x509.ExtensionType | None = None,
     *,
+    hashed: hashes.SHA256 | hashes.SHA384 = hashes.SHA256(),  # noqa: B008 -- it has no state
     critical: bool = True,
     subject: x509.Name | None = None,
 ) -> bytes:
@@ -48,7 +50,7 @@ def built(
     )
     if extension:
         builder = builder.add_extension(extension, critical=critical)
-    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashed
     return builder.sign(key, algorithm).public_bytes(Encoding.DER)
 
 
@@ -88,6 +90,7 @@ def test_pem_returns() -> None:
         (CHAIN * 2 + CERTIFICATE * 3, "chain-pem"),
         (CHAIN + b" " * (TEXT - len(CHAIN) + 1), "chain-size"),
         (b"-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n", "chain-pem"),
+        (CERTIFICATE.replace(b"\n-----END", b"====\n-----END"), "chain-pem"),
         (b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n", "certificate-syntax"),
     ],
 )
@@ -118,6 +121,7 @@ def test_unusual_certificates_are_malformed() -> None:
     assert code_of(lambda: Certificate.parse(built())) == "accepted"
     assert code_of(lambda: Certificate.parse(built(ed25519.Ed25519PrivateKey.generate()))) == "certificate-algorithm"
     assert code_of(lambda: Certificate.parse(built(ec.generate_private_key(ec.SECP384R1())))) == "certificate-algorithm"
+    assert code_of(lambda: Certificate.parse(built(hashed=hashes.SHA384()))) == "certificate-algorithm"
     assert code_of(lambda: Certificate.parse(built(names=("A", "B")))) == "certificate-syntax"
     assert code_of(lambda: Certificate.parse(built(names=()))) == "certificate-syntax"
     unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\0")
@@ -203,7 +207,11 @@ def _set(*attributes: tuple[x509.ObjectIdentifier, str]) -> x509.RelativeDisting
         ([_set((ORGANIZATION, "x" * 400)), _set((COMMON_NAME, "After"))], "After"),
         ([_set((COMMON_NAME, "Before")), _set((ORGANIZATION, "x" * 200))], "Before"),
         ([_set((COMMON_NAME, "x" * 64))], "x" * 64),
+        ([_set((COMMON_NAME, "Second in its set"), (ORGANIZATION, "x"))], "Second in its set"),
         ([_set((COMMON_NAME, "Longer than the other"), (ORGANIZATION, "x")), _set((COMMON_NAME, "Second"))], None),
+        ([x509.RelativeDistinguishedName([x509.NameAttribute(COMMON_NAME, "A", _ASN1Type.PrintableString)])], "A"),
+        ([x509.RelativeDistinguishedName([x509.NameAttribute(COMMON_NAME, "A", _ASN1Type.BMPString)])], None),
+        ([x509.RelativeDistinguishedName([x509.NameAttribute(COMMON_NAME, "A", _ASN1Type.T61String)])], None),
     ],
 )
 def test_the_only_common_name_is_found_wherever_it_stands(
