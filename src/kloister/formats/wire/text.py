@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import re
+from json.scanner import make_scanner
 from typing import Any, TypeGuard
 
 from kloister.errors import Malformed, Misused
@@ -11,12 +12,19 @@ from kloister.errors import Malformed, Misused
 _B64URL = re.compile(r"[A-Za-z0-9_-]*")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
+_BLANKS = " \t\n\r"  # around a JSON text (RFC 8259, section 2)
+_TO_URL = bytes.maketrans(b"+/", b"-_")
 _MAX_SAFE_INTEGER = 2**53 - 1
 
 
 def b64url(data: bytes) -> str:
     """Base64url without padding (RFC 7515, section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return b64url_bytes(data).decode("ascii")
+
+
+def b64url_bytes(data: bytes) -> bytes:
+    """The same as bytes."""
+    return binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_TO_URL)
 
 
 def unb64url(text: str, what: str) -> bytes:
@@ -79,9 +87,13 @@ def load_json(data: bytes, what: str, limit: int) -> Any:
     if len(data) > limit:
         raise Malformed(f"{what}-size", f"The {what} has {len(data)} bytes; at most {limit} are read.")
     try:
-        return _DECODER.decode(data.decode("utf-8"))
-    except (ValueError, RecursionError):
+        text = data.decode("utf-8").strip(_BLANKS)
+        value, end = _SCAN(text, 0)
+    except (ValueError, RecursionError, StopIteration):
         raise Malformed(f"{what}-json", f"The {what} is not well-formed JSON with unique keys.") from None
+    if end != len(text):
+        raise Malformed(f"{what}-json", f"The {what} is followed by something else.")
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -95,4 +107,6 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+# what JSONDecoder.decode calls, without its three functions around that
+_DECODER: Any = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+_SCAN = make_scanner(_DECODER)
