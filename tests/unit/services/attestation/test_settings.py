@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from kloister.cli.attestation import attestation
+from kloister.cli.attestation import OPTIONS, attestation
 from kloister.errors import Misconfigured
 from kloister.formats.dcap import TcbStatus
 from kloister.formats.tokens import Algorithm
 from kloister.services.attestation.settings import KEYS, PREFIX, Settings, TrustModel
+from tests.support.paths import ROOT
 
 WHOLE = """
 listen = "127.0.0.1:9443"
@@ -147,3 +148,9 @@ def test_every_key_is_an_option_of_the_command() -> None:
     text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
     missing = [key for key in [*KEYS, "instances"] if f"--{key.replace('.', '-').replace('_', '-')} " not in text]
     assert not missing
+
+
+def test_every_key_is_an_option_and_explained() -> None:
+    assert set(OPTIONS) == {key.replace(".", "_") for key in (*KEYS, "instances")}
+    guide = (ROOT / "docs" / "how-to" / "attestation.md").read_text()
+    assert [key for key in KEYS if f"`{key}`" not in guide] == []
