@@ -91,9 +91,9 @@ class Administration:
         if colon:
             request.allow("POST")
             return await self._change(request, self._service.reset_policy, instance, kind, actor)
+        request.allow("GET", "PUT")
         if request.method == "PUT":
             return await self._change(request, self._service.set_policy, instance, kind, actor)
-        request.allow("GET")
         return Answer.of_token(await self._threads.run(self._service.policy, instance, kind))
 
     async def _baselines(self, request: Request, instance: InstanceSettings) -> Answer:

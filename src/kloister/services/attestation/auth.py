@@ -133,7 +133,7 @@ def bearer(header: str | None) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise Denied("bearer-missing", "This request needs a bearer token.", "Send Authorization: Bearer TOKEN.")
     if len(token) > MAX_TOKEN or not token.isascii():
-        raise _refused("The bearer token is too long.")
+        raise _refused("The bearer token is too long, or no text of ASCII.")
     return token.strip()
 
 

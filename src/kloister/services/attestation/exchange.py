@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from kloister import entropy
 from kloister.errors import KloisterError, Malformed
-from kloister.services.attestation.refusals import Refusal
+from kloister.services.attestation.refusals import Refusal, WrongMethod
 
 LOG = logging.getLogger("kloister.attestation")
 VERSIONS = frozenset({
@@ -109,10 +109,10 @@ class Request:
         except ValueError:
             raise Malformed("query-size", f"The query has more than {_MAX_PARAMETERS} parameters.") from None
 
-    def allow(self, method: str) -> None:
-        """Return if it is this method. Raises `Malformed`: `attestation-method`."""
-        if self.method != method:
-            raise Malformed("attestation-method", f"This path takes {method} only.")
+    def allow(self, *methods: str) -> None:
+        """Return if it is one of these methods. Raises `Malformed`: `attestation-method`."""
+        if self.method not in methods:
+            raise WrongMethod(methods)
 
     def check_version(self) -> None:
         """Return if it names a version that is known. Raises `Malformed`: `api-version`."""

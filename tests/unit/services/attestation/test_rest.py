@@ -103,6 +103,20 @@ def test_paths_and_versions(process: AttestationProcess, target: str, status: in
     assert answer.json["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/certs", "GET"),
+        ("/policies/SgxEnclave", "GET, PUT"),
+        ("/policies/SgxEnclave:reset", "POST"),
+        ("/attest/Tpm", "POST"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(process: AttestationProcess, path: str, allowed: str) -> None:
+    answer = ask(process, "DELETE", path)
+    assert (answer.status, answer.headers["allow"]) == (405, allowed)
+
+
 def test_instances_are_told_apart_by_host(process: AttestationProcess) -> None:
     assert ask(process, "GET", "/certs", base="https://nobody.test").status == 404
     assert ask(process, "GET", "/certs", base=AAD.upper().replace("HTTPS", "https")).status == 200
