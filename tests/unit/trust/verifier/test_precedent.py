@@ -48,6 +48,12 @@ def test_a_changed_byte_is_another_frame_or_another_signature(at: int, change: i
         assert code_of(lambda: verify_sgx(changed, PARTS, [FORGE.root], NOW)) == "quote-signature"
 
 
+def test_every_byte_is_the_frames_or_the_quotes_own() -> None:
+    known = SgxPrecedent.frame(QUOTE)
+    changed = {at: QUOTE[:at] + bytes([QUOTE[at] ^ 1]) + QUOTE[at + 1 :] for at in range(600)}
+    assert {at for at, quote in changed.items() if SgxPrecedent.frame(quote) == known} == PART_OF_ITS_OWN
+
+
 @given(st.integers(0, len(QUOTE) - 1))
 def test_what_is_shorter_has_another_frame(size: int) -> None:
     assert SgxPrecedent.frame(QUOTE[:size]) != SgxPrecedent.frame(QUOTE)
