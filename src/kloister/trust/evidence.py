@@ -41,6 +41,9 @@ class TcbBasis:
     tee_tcb_svn: bytes | None = None  # 16, of a TD: the TDX module's and what stands below it
     module_level: QeLevel | None = None  # of a TD with a versioned module
     issued: datetime  # when the oldest of TCB info, QE identity and revocation lists was issued
+    current: TcbBasis | None = field(
+        default=None, repr=False
+    )  # of a TD that should be launched again: the platform now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ _UNKNOWN = "Update BIOS and microcode; the TCB info does not say what this compo
 _PCE = "Update the PCE (Intel's DCAP packages, or the provider's)."
 _QE = "Update the quoting enclave (Intel's DCAP packages, or the provider's)."
 _OLDER = "The platform is below the lowest level: Intel judges nothing that is older."
+_RELAUNCH = "Start the trust domain again: the platform has been updated since it was launched."
 _MODULE = "Update the TDX module (a package of the host's operating system, or BIOS)."
 
 
@@ -129,11 +130,13 @@ class Explanation:
     next_update: datetime
     matched: tuple[Matched, ...]
     notes: tuple[str, ...]
+    relaunch: bool = False  # a trust domain runs on an older platform than the one there is
 
     @property
     def updates(self) -> tuple[str, ...]:
-        """What to update, each once, in the order of the parts."""
-        return tuple(dict.fromkeys(part.update for one in self.matched for part in one.parts if part.short))
+        """What to do, each once, in the order of the parts."""
+        parts = dict.fromkeys(part.update for one in self.matched for part in one.parts if part.short)
+        return (_RELAUNCH, *parts) if self.relaunch else tuple(parts)
 
     def as_json(self) -> dict[str, Any]:
         """The `explain` object of `kloister verify --explain --json`."""
@@ -155,13 +158,29 @@ def explain(basis: TcbBasis | UnsupportedBasis) -> Explanation:
     if isinstance(basis, UnsupportedBasis):
         below = _below(basis)
         return _explained(basis, (below,), (*_words(info, below), _OLDER))
+    now = basis.current or basis
+    matched = _matched(now)
+    levels = [one.level for one in matched]
+    then = [_at_launch(one) for one in _matched(basis) if one.level not in levels]
+    return replace(
+        _explained(basis, (*matched, *then), tuple(_notes(now, matched))), relaunch=basis.current is not None
+    )
+
+
+def _matched(basis: TcbBasis) -> list[Matched]:
     matched = [_platform(basis), _enclave("quoting enclave", basis.identity.levels, basis.qe_level, basis.qe_isvsvn)]
     svns = basis.tee_tcb_svn
     if svns is not None and basis.module_level is not None:
         name = f"TDX_{svns[1]:02X}"
-        levels = next((each.levels for each in info.tdx_modules if each.id == name), (basis.module_level,))
+        levels = next((each.levels for each in basis.info.tdx_modules if each.id == name), (basis.module_level,))
         matched.append(_enclave(f"TDX module {name}", levels, basis.module_level, svns[0]))
-    return _explained(basis, tuple(matched), tuple(_notes(basis, matched)))
+    return matched
+
+
+def _at_launch(one: Matched) -> Matched:
+    """What a domain was launched on: no update changes that."""
+    parts = tuple(replace(part, needed=None) for part in one.parts)
+    return replace(one, name=f"at launch: {one.name}", next=None, parts=parts)
 
 
 def _explained(basis: TcbBasis | UnsupportedBasis, matched: tuple[Matched, ...], notes: tuple[str, ...]) -> Explanation:

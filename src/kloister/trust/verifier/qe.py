@@ -60,4 +60,9 @@ def match_qe(report: ReportBody, identity: QeIdentity, identity_id: str) -> QeLe
     for level in identity.levels:  # descending
         if report.isvsvn >= level.isvsvn:
             return level
-    raise Unverified("qe-svn-unsupported", f"No level of the QE identity is reached by ISVSVN {report.isvsvn}.")
+    lowest = f"; the lowest asks for {identity.levels[-1].isvsvn}" if identity.levels else ""
+    raise Unverified(
+        "qe-svn-unsupported",
+        f"No level of the QE identity is reached by ISVSVN {report.isvsvn}{lowest}.",
+        "Update the quoting enclave (Intel's DCAP packages, or the provider's).",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -62,8 +63,9 @@ def _judge(report: TdReport, genuine: Genuine) -> tuple[TcbResult, TcbBasis]:
     tcb, basis = _result(genuine, report, report.tee_tcb_svn)  # steps 9 to 11
     if report.tee_tcb_svn2 is None:
         return tcb, basis
-    current, _ = _result(genuine, report, report.tee_tcb_svn2)
-    return relaunch(tcb, current), basis  # step 12
+    current, now = _result(genuine, report, report.tee_tcb_svn2)
+    advised = relaunch(tcb, current)  # step 12
+    return advised, basis if advised is tcb else replace(basis, current=now)
 
 
 def _result(genuine: Genuine, report: TdReport, tee_tcb_svn: bytes) -> tuple[TcbResult, TcbBasis]:
@@ -92,7 +94,12 @@ def _match_module(info: TcbInfo, report: TdReport, tee_tcb_svn: bytes) -> QeLeve
     for level in module.levels:  # descending
         if svn >= level.isvsvn:
             return level
-    raise Unverified("tdx-module-svn-unsupported", f"No level of the module {module.id} is reached by its SVN {svn}.")
+    lowest = f"; the lowest asks for {module.levels[-1].isvsvn}" if module.levels else ""
+    raise Unverified(
+        "tdx-module-svn-unsupported",
+        f"No level of the module {module.id} is reached by its SVN {svn}{lowest}.",
+        "Update the TDX module (a package of the host's operating system, or BIOS).",
+    )
 
 
 def _module(info: TcbInfo, version: int) -> TdxModule:

@@ -27,6 +27,7 @@ from kloister.trust.policy.appraisal import (
 )
 from kloister.trust.policy.appraisal.fields import SNP_TCB, TEES, Field, HexField, NumberField
 from tests.support.evidence import ENCLAVE, NOW, Forge, code_of
+from tests.support.trust_domains import TDX15, TdForge
 
 FORGE = Forge()
 GENUINE = FORGE.verify()
@@ -120,6 +121,15 @@ def test_waived_advisories_admit_an_old_platform_until_the_waiver_ends() -> None
         ("tcb-not-accepted", "tcb.accept"),
         ("waiver-expired", "tcb.waive[1].until"),
     ]
+
+
+def test_a_domain_on_an_updated_platform_is_to_be_started_again() -> None:
+    report = replace(TDX15, tee_tcb_svn=bytes([4, 1, *TDX15.tee_tcb_svn[2:]]))
+    (condition,) = judge(replace(TdForge(), version=5, report=report).verify(), policy(tcb={"waive": []}), NOW)
+    assert (condition.code, condition.seen) == ("tcb-not-accepted", "TDRelaunchAdvised (M)")
+    assert condition.allow.startswith("Start the trust domain again")
+    accepted = policy(tcb={"accept": ["TDRelaunchAdvised"]})
+    assert judge(replace(TdForge(), version=5, report=report).verify(), accepted, NOW) == ()
 
 
 def test_an_old_platform_without_advisories_has_nothing_to_waive() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kloister.errors import Malformed
+from kloister.errors import Malformed, Unverified
 from kloister.formats.dcap import Authentication, Quote
 from kloister.formats.pki import sign_raw
 from kloister.trust.verifier.qe import verify_qe_report
@@ -43,3 +43,11 @@ def test_reserved_bytes_of_the_report_are_zero_even_if_they_were_certified() -> 
         with pytest.raises(Malformed) as refused:
             verify_qe_report(changed, PCK)
         assert refused.value.code.endswith("-reserved")
+
+
+def test_an_enclave_below_all_levels_is_to_be_updated() -> None:
+    with pytest.raises(Unverified) as refused:
+        replace(FORGE, qe=replace(QE, isvsvn=QE.isvsvn - 1)).verify(FORGE.documents())
+    assert refused.value.code == "qe-svn-unsupported"
+    assert refused.value.text.endswith(f"is reached by ISVSVN {QE.isvsvn - 1}; the lowest asks for {QE.isvsvn}.")
+    assert refused.value.hint.startswith("Update the quoting enclave")

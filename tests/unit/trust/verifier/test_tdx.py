@@ -18,6 +18,7 @@ from kloister.simulator.documents import TcbStage
 from kloister.simulator.pki import derive_key
 from kloister.trust.evidence import TcbRevoked, VerifiedSgx, VerifiedTdx
 from kloister.trust.verifier import Collateral, Root, verify_quote, verify_sgx, verify_tdx
+from kloister.trust.verifier.explain import explain
 from tests.support.evidence import NOW, QE, SEED, Forge, code_of
 from tests.support.trust_domains import TDX10, TDX15, TDX15EX, TdForge, module
 
@@ -173,6 +174,32 @@ def test_relaunch(launch: bytes, current: bytes, platform: str, status: str) -> 
     except Unverified as refusal:
         found = refusal.code
     assert found == status
+
+
+@pytest.mark.parametrize("current", [_svn(5, 1), _svn(2, 3)])
+def test_a_relaunch_is_explained_as_one(current: bytes) -> None:
+    report = replace(TDX15, tee_tcb_svn=_svn(4, 1), tee_tcb_svn2=current)
+    basis = replace(FORGE, version=5, report=report).verify().basis
+    assert basis is not None
+    said = explain(basis)
+    assert said.updates == ("Start the trust domain again: the platform has been updated since it was launched.",)
+    assert [(one.name, str(one.level.status)) for one in said.matched] == [
+        ("platform", "UpToDate"),
+        ("quoting enclave", "UpToDate"),
+        (f"TDX module TDX_{current[1]:02X}", "UpToDate"),
+        ("at launch: TDX module TDX_01", "OutOfDate"),
+    ]
+    assert said.matched[-1].parts[0].have == 4
+    still = replace(FORGE, version=5, report=replace(report, tee_tcb_svn2=_svn(4, 1))).verify().basis
+    assert still is not None
+    assert explain(still).updates == ("Update the TDX module (a package of the host's operating system, or BIOS).",)
+
+
+def test_a_module_below_all_levels_is_to_be_updated() -> None:
+    with pytest.raises(Unverified) as refusal:
+        _report(tee_tcb_svn=_svn(3, 1)).verify()
+    assert refusal.value.text == "No level of the module TDX_01 is reached by its SVN 3; the lowest asks for 4."
+    assert refusal.value.hint.startswith("Update the TDX module")
 
 
 def test_what_the_components_are_is_kept_for_explanations() -> None:

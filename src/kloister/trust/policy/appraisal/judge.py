@@ -25,6 +25,7 @@ _WAIVABLE = frozenset({
     TcbStatus.OUT_OF_DATE,
     TcbStatus.OUT_OF_DATE_CONFIGURATION_NEEDED,
 })  # fmt: skip
+_RELAUNCH = frozenset({TcbStatus.TD_RELAUNCH_ADVISED, TcbStatus.TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED})
 _ABSENT = "nothing: this evidence does not say it"
 
 
@@ -124,6 +125,8 @@ def status(tcb: TcbResult, policy: AppraisalPolicy, at: datetime) -> Iterator[Co
     listed = f" ({', '.join(tcb.advisories)})" if tcb.advisories else ""
     accepted = ", ".join(sorted(policy.accept)) or "none"
     allow = "Update the platform's firmware and microcode; or, after reading them, waive the advisories in tcb.waive."
+    if tcb.status in _RELAUNCH:
+        allow = "Start the trust domain again: the platform has been updated since it was launched."
     yield Condition("tcb-not-accepted", "tcb.accept", accepted, f"{tcb.status}{listed}", allow)
     for name in still_open:
         if name in waivers:
