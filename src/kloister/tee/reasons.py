@@ -21,6 +21,10 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "caller-unknown": Reason(
         "The kernel does not say who sent the message.", "Linux 6.5 or newer says it; see `kloister doctor`."
     ),
+    "attached-record": Reason(
+        "What the platform remembers of an attached container is damaged.",
+        "The container's enclave is gone after the platform's restart: start the container anew.",
+    ),
     "caller-not-first": Reason(
         "The sender is not the first process of a container with processes of its own.",
         "Start the image by its own entry point, without hostPID and without shareProcessNamespace.",

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from kloister import entropy
-from kloister.errors import Denied, Malformed, Unavailable
+from kloister.errors import Denied, KloisterError, Malformed, Unavailable
 from kloister.formats.protocol.allocations import Allocate, AllocationStatus, Attach
 from kloister.formats.protocol.frames import CONTROL_LIMIT
 from kloister.formats.protocol.tee import answer, refusal
@@ -23,6 +23,7 @@ from kloister.tee.simulated.connection import Connection, Message
 from kloister.tee.simulated.door import Door, unknown_caller
 from kloister.tee.simulated.launch import Surroundings
 from kloister.tee.simulated.ports import Enclave
+from kloister.tee.simulated.remembering import Remembered, recall
 
 _MOST = 4096  # allocations of one node; kubelet runs 110 pods unless it is told otherwise
 _MOST_VISITORS = 2  # connections of one allocation before it is attached: each may send a frame of 16 MiB
@@ -39,6 +40,12 @@ class Allocations:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._known: dict[str, Allocation] = {}
+        for name in around.store.attached():
+            found = recall(around.store.remembered(name))
+            if found is None:
+                around.store.forget(name)
+            else:
+                os.close(found[1])
 
     def __iter__(self) -> Iterator[AllocationStatus]:
         """What each is, in the order in which they were made."""
@@ -56,7 +63,8 @@ class Allocations:
             raise Denied("allocation-exists", f"There is an allocation {request.id} already.", "Release it first.")
         if len(self._known) >= _MOST:
             raise Unavailable("allocation-limit", f"There are {_MOST} allocations already.", "Release some.")
-        self._known[request.id] = Allocation(self._around, request, _listener(passed))
+        self._known[request.id] = allocation = Allocation(self._around, request, _listener(passed))
+        allocation.restore()
 
     def release(self, name: str) -> None:
         """End an allocation. Raises `Denied` (`allocation-unknown`)."""
@@ -66,9 +74,9 @@ class Allocations:
         allocation.close()
 
     def close(self) -> None:
-        """End all."""
+        """End all; who was attached is remembered for the next daemon."""
         while self._known:
-            self._known.popitem()[1].close()
+            self._known.popitem()[1].close(forget=False)
 
 
 class Allocation:
@@ -115,6 +123,27 @@ class Allocation:
                 "Let each container request its own (sgx.intel.com/epc); do not mount one's folder into another.",
             )
         self._detach()
+        door = self._build(request, first)
+        try:
+            self._around.store.remember(self._request.id, Remembered.of(request, first).build())
+        except OSError as error:
+            _LOG.warning("allocation %s: a restart of the platform will end its enclave: %s", self._request.id, error)
+        return door
+
+    def restore(self) -> None:
+        """Build the enclave again of a container that was attached when the platform ended, if it still runs."""
+        found = recall(self._around.store.remembered(self._request.id))
+        if found is None:
+            return
+        request, first = found
+        try:
+            self._build(request, first)
+        except KloisterError as error:
+            _LOG.warning("allocation %s: its enclave is lost: %s", self._request.id, error)
+        finally:
+            os.close(first)
+
+    def _build(self, request: Attach, first: int) -> Door:
         enclave = self._around.platform.start(
             request.manifest, request.first_code, request.sigstruct, debug=request.debug, epc=self._request.epc
         )
@@ -128,16 +157,18 @@ class Allocation:
         _LOG.info("allocation %s: enclave %s attached%s", self._request.id, enclave.mrenclave.hex(), mode)
         return self._attached.door
 
-    def close(self) -> None:
+    def close(self, *, forget: bool = True) -> None:
         """Remove the enclave and answer nobody any more."""
         self._around.selector.unregister(self._listener)
         self._listener.close()
-        self._detach()
+        self._detach(forget=forget)
         for visitor in self._visitors:
             visitor.connection.close()
 
-    def _detach(self) -> None:
+    def _detach(self, *, forget: bool = True) -> None:
         attached, self._attached = self._attached, None
+        if forget:
+            self._around.store.forget(self._request.id)
         for visitor in self._visitors:
             if visitor.attached:
                 visitor.connection.close()

@@ -90,7 +90,7 @@ def open_pid_namespace(pidfd: int) -> int:
     try:
         return fcntl.ioctl(pidfd, _GET_PID_NAMESPACE, 0)
     except OSError:
-        return os.open(f"/proc/{_number(pidfd)}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(f"/proc/{number(pidfd)}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def namespace_by_ioctl(pidfd: int) -> Namespace:
@@ -108,14 +108,15 @@ def namespace_by_proc(pidfd: int) -> Namespace:
     The number may have been given to another process by now: the caller must find the pidfd alive *after* this call,
     which proves that the number was still its own.
     """
-    status = Path(f"/proc/{_number(pidfd)}/ns/pid").stat()
+    status = Path(f"/proc/{number(pidfd)}/ns/pid").stat()
     return Namespace(status.st_dev, status.st_ino)
 
 
-def _number(pidfd: int) -> int:
-    number = _numbers(pidfd, "Pid:")[0]
-    if number > 0:
-        return number
+def number(pidfd: int) -> int:
+    """The process's number here. Raises ProcessLookupError where it has ended."""
+    found = _numbers(pidfd, "Pid:")[0]
+    if found > 0:
+        return found
     raise ProcessLookupError
 
 

@@ -16,6 +16,8 @@ from kloister import files
 from kloister.errors import Malformed, Misconfigured
 
 _SECRET_LIMIT = 64 * 1024  # bytes; fuses are a few keys, an author's key is one
+_RECORD_LIMIT = 64 << 20  # bytes; manifest and first code of an enclave came in one frame of 16 MiB
+_ATTACHED = "attached"  # records of containers, which outlive the daemon
 _BACKLOG = 64  # connections that wait to be accepted
 
 
@@ -126,20 +128,42 @@ class Store:
         with contextlib.suppress(OSError):
             os.rmdir(f"run/{enclave}", dir_fd=self.directory)
 
+    def remember(self, name: str, data: bytes) -> None:
+        """Keep the record of an attached container. Raises OSError."""
+        files.replace(self._here / _ATTACHED / name, data)
+
+    def remembered(self, name: str) -> bytes | None:
+        """That record; None where there is none that can be read."""
+        try:
+            with (self._here / _ATTACHED / name).open("rb") as file:
+                return file.read(_RECORD_LIMIT)
+        except OSError:
+            return None
+
+    def forget(self, name: str) -> None:
+        """Remove it, if it is there."""
+        with contextlib.suppress(OSError):
+            os.unlink(f"{_ATTACHED}/{name}", dir_fd=self.directory)
+
+    def attached(self) -> list[str]:
+        """The names of all records."""
+        return os.listdir(self._here / _ATTACHED)  # noqa: PTH208 (names are wanted, not paths)
+
     def share_with(self, gid: int) -> None:
         """Let a group, the one of the user that the daemon becomes, make and remove sockets here.
 
         The owner stays: the runner enters as the owner, without powers over files of other users.
         """
-        for name in (".", "run"):
+        for name in (".", "run", _ATTACHED):
             os.chown(name, -1, gid, dir_fd=self.directory)
             os.chmod(name, 0o770, dir_fd=self.directory)  # noqa: S103 (that group is the daemon's)
 
     def close(self) -> None:
         """Remove the sockets, release the lock."""
         self._clear()
-        with contextlib.suppress(OSError):
-            os.rmdir("run", dir_fd=self.directory)
+        for name in ("run", _ATTACHED):  # what stands in the latter is for the next one
+            with contextlib.suppress(OSError):
+                os.rmdir(name, dir_fd=self.directory)
         os.close(self.lock)
         os.close(self.directory)
 
@@ -154,6 +178,8 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree("run", dir_fd=self.directory)
         os.mkdir("run", 0o700, dir_fd=self.directory)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(_ATTACHED, 0o700, dir_fd=self.directory)
 
     def _read(self, name: str) -> bytes:
         with os.fdopen(os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.directory), "rb") as file:

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from kloister.formats.protocol.frames import CONTROL_LIMIT
 from kloister.formats.wire import canonical_json
 from kloister.tee.device import Device
 from kloister.tee.simulated import framing
+from kloister.tee.simulated.remembering import Remembered, recall
 from tests.unit.tee.simulated.stage import PAL, Stage, libc, require_namespaces, running, unshare_pids
 from tests.unit.tee.simulated.worker import DATA, ask, ask_at
 
@@ -67,6 +70,8 @@ class Container:
         return self._hear()
 
     def end(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._to, b"end\n")  # closing alone does not do it: a daemon forked later holds a copy
         os.close(self._to)
         os.waitpid(self._starter, 0)
         self.answers.close()
@@ -116,6 +121,8 @@ def _be_container(reading: int, writing: int, path: str, request: Attach) -> Non
             match line.strip():
                 case "quote" if device is not None:
                     answer = ask(device)
+                case "end":
+                    break
                 case "close" if device is not None:
                     device.close()
                 case "descendant":
@@ -242,6 +249,76 @@ def test_release_takes_the_enclave_along(stage: Stage, folder: Path) -> None:
     with pytest.raises(Denied) as refused:
         stage.client.release("a")
     assert refused.value.code == "allocation-unknown"
+    container.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_running_container_has_its_enclave_again_after_the_platform_restarted(tmp_path: Path, number: int) -> None:
+    require_namespaces()
+    folder, state = tmp_path / "a", tmp_path / "platform"
+    folder.mkdir()
+    with running(state) as stage:
+        stage.client.allocate("a", EPC, folder)
+        container = Container(folder / SOCKET)
+        quote = container.ask("quote")["quote"]
+        os.kill(stage.pid, number)
+        stage.wait()
+    assert container.ask("quote") == {"code": "platform-gone"}
+    with running(state) as stage:
+        assert stage.client.allocations() == []
+        stage.client.allocate("a", EPC, folder)  # as the agent does when it finds that the platform forgot
+        (status,) = stage.client.allocations()
+        assert (status.used, status.mrenclave) == (EPC, container.first["mrenclave"])
+        assert container.ask("descendant")["quote"] == quote
+        assert container.ask("deeper") == {"code": "caller-outside"}
+        other = Container(folder / SOCKET, b"another")
+        assert other.first == {"code": "caller-outside"}
+        for one in (other, container):
+            one.end()
+        _wait_until_free(stage)
+        assert stage.client.status()["epcUsed"] == 0
+    with running(state) as stage:
+        stage.client.allocate("a", EPC, folder)
+        assert [one.used for one in stage.client.allocations()] == [0]
+
+
+def test_what_ended_while_the_platform_was_away_is_not_built_again(tmp_path: Path) -> None:
+    require_namespaces()
+    folder, state = tmp_path / "a", tmp_path / "platform"
+    folder.mkdir()
+    with running(state) as stage:
+        stage.client.allocate("a", EPC, folder)
+        container = Container(folder / SOCKET)
+        assert container.first["mrenclave"]
+    record = state / "attached" / "a"
+    data = record.read_bytes()
+    container.end()
+    with running(state) as stage:
+        assert not record.exists()
+        stage.client.allocate("a", EPC, folder)
+        assert [one.used for one in stage.client.allocations()] == [0]
+    assert recall(data) is None
+    assert Remembered.parse(data).build() == data
+    for damaged in (b"", b"[]", data[:-1], data.replace(b'"pid":', b'"pid":-'), data.replace(b'"mark":', b'"nark":')):
+        assert recall(damaged) is None
+
+
+def test_another_process_of_the_same_number_is_not_taken_for_the_container(tmp_path: Path) -> None:
+    require_namespaces()
+    folder, state = tmp_path / "a", tmp_path / "platform"
+    folder.mkdir()
+    with running(state) as stage:
+        stage.client.allocate("a", EPC, folder)
+        container = Container(folder / SOCKET)
+        assert container.first["mrenclave"]
+        known = Remembered.parse((state / "attached" / "a").read_bytes())
+    pidfd = known.open()
+    assert pidfd is not None
+    os.close(pidfd)
+    boot, started, own = known.mark
+    for mark in (("another", started, own), (boot, str(int(started) + 1), own), (boot, started, "0:1")):
+        assert replace(known, mark=mark).open() is None
+    assert replace(known, pid=os.getpid()).open() is None
     container.end()
 
 
