@@ -36,6 +36,8 @@ def main() -> int:
     chosen = [path for path in files if path.name != "__init__.py"]
     tests = options.tests or list(dict.fromkeys(test for path in chosen for test in suite_of(path)))
     left, seconds = _tried(chosen, tests, options.jobs)
+    imported = {test for each in left.values() for one in each if one.imported for test in one.tests}
+    _check_unchanged(chosen[0], sorted(imported), seconds)
     open_ones = sum(_file(path, left[str(path)], seconds, options.jobs) for path in chosen)
     if open_ones:
         _say(f"{open_ones} mutants survive unexplained: write a test, or say in {DOCUMENT} why none can tell.")
@@ -82,7 +84,6 @@ def _file(path: Path, left: list[Open], seconds: float, jobs: int) -> int:
 
 def _survivors(path: Path, left: list[tuple[Mutant, list[str]]], seconds: float, jobs: int) -> list[Mutant]:
     """Those that no test notices when the module is imported anew."""
-    _check_unchanged(path, {test for _, tests in left for test in tests}, seconds)
     waiting, running, survivors = list(left), dict[int, Mutant](), list[Mutant]()
     while waiting or running:
         while waiting and len(running) < jobs:
@@ -99,10 +100,10 @@ def _survivors(path: Path, left: list[tuple[Mutant, list[str]]], seconds: float,
     return survivors
 
 
-def _check_unchanged(path: Path, tests: set[str], seconds: float) -> None:
+def _check_unchanged(path: Path, tests: list[str], seconds: float) -> None:
     """The tests pass in a process of their own, too: else they would kill every mutant there."""
-    if tests and killed(os.waitpid(start(path, None, sorted(tests), seconds), 0)[1]):
-        sys.exit(f"The tests of {path} fail where the others are left out: pytest -x -p no:randomly {' '.join(tests)}")
+    if tests and killed(os.waitpid(start(path, None, tests, seconds), 0)[1]):
+        sys.exit(f"Tests fail where others are left out: pytest -x -p no:randomly {' '.join(tests)}")
 
 
 def _tried(files: list[Path], tests: list[str], jobs: int) -> tuple[dict[str, list[Open]], float]:
