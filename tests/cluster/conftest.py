@@ -15,6 +15,7 @@ from tests.cluster.access import Cluster
 from tests.cluster.bed import bed
 from tests.cluster.bed.layout import layout
 from tests.cluster.bed.needs import unmet
+from tests.cluster.installation import Installation
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,14 @@ def any_cluster() -> Cluster:
     if not bed.is_up(place):
         pytest.skip(unmet() or "no cluster runs: make cluster")
     return Cluster(place.kubeconfig, bed.kubectl(place), place)
+
+
+@pytest.fixture(scope="session")
+def installation(any_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """A cluster whose nodes have our images; nothing is installed yet."""
+    made = Installation(any_cluster)
+    made.bring_images(tmp_path_factory.mktemp("images"))
+    return made
 
 
 @pytest.fixture

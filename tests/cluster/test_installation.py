@@ -22,10 +22,8 @@ pytestmark = pytest.mark.timeout(1200)  # six images are built first, half a min
 
 
 @pytest.fixture(scope="module")
-def installation(any_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def installed(installation: Installation) -> Iterator[Installation]:
     """Everything installed by `kloister kube install`."""
-    installation = Installation(any_cluster)
-    installation.bring_images(tmp_path_factory.mktemp("images"))
     try:
         installation.install("64Mi,64Mi")
         yield installation
@@ -33,21 +31,21 @@ def installation(any_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory)
         installation.uninstall()
 
 
-def test_the_check_finds_nothing_wrong(installation: Installation) -> None:
-    lines = installation.kube("check").splitlines()
+def test_the_check_finds_nothing_wrong(installed: Installation) -> None:
+    lines = installed.kube("check").splitlines()
     assert lines
     assert [line for line in lines if not line.startswith("ok ")] == []
-    assert installation.node.name in installation.kube("status")
+    assert installed.name in installed.kube("status")
 
 
-def test_installed_again_it_stays_as_it_is(installation: Installation, any_cluster: Cluster) -> None:
+def test_installed_again_it_stays_as_it_is(installed: Installation, any_cluster: Cluster) -> None:
     before = _agent(any_cluster)
-    installation.install("64Mi,64Mi")
+    installed.install("64Mi,64Mi")
     assert _agent(any_cluster) == before
 
 
 def test_a_pod_gets_what_it_asks_for_and_a_quote(
-    installation: Installation, cluster: Cluster, clinic: str, tmp_path: Path
+    installed: Installation, cluster: Cluster, clinic: str, tmp_path: Path
 ) -> None:
     cluster.apply(pod("asks", cluster.busybox, LOOK, limits={EPC: "10Mi"}))
     cluster.apply(
@@ -55,11 +53,11 @@ def test_a_pod_gets_what_it_asks_for_and_a_quote(
     )
     cluster.wait_ready("asks", "quoting")
     assert cluster.kubectl("logs", "asks").splitlines() == GIVEN
-    quote = quote_from(cluster, "quoting", installation.state, bytes(64))
-    assert judged(quote, installation.state, tmp_path).code == 0
+    quote = quote_from(cluster, "quoting", installed.state, bytes(64))
+    assert judged(quote, installed.state, tmp_path).code == 0
 
 
-def test_an_upgrade_of_the_agent_leaves_pods_running(installation: Installation, cluster: Cluster) -> None:
+def test_an_upgrade_of_the_agent_leaves_pods_running(installed: Installation, cluster: Cluster) -> None:
     cluster.apply(pod("stays", cluster.busybox, LOOK, limits={EPC: "10Mi"}))
     cluster.wait_ready("stays")
     words = ("--namespace", NAMESPACE, "daemonset/kloister-node")
@@ -67,15 +65,15 @@ def test_an_upgrade_of_the_agent_leaves_pods_running(installation: Installation,
     cluster.kubectl("rollout", "status", "--timeout=60s", *words, seconds=70)
     cluster.apply(pod("next", cluster.busybox, LOOK, limits={EPC: "10Mi"}))
     cluster.wait_ready("stays", "next")
-    assert whole(installation.epc()) == 128 << 20
+    assert whole(installed.epc()) == 128 << 20
     (status,) = cluster.get("pod", "stays")["status"]["containerStatuses"]
     assert status["restartCount"] == 0
     assert cluster.kubectl("logs", "next").splitlines() == GIVEN
 
 
-def test_nothing_secret_of_the_broker_is_in_the_cluster(installation: Installation, any_cluster: Cluster) -> None:
+def test_nothing_secret_of_the_broker_is_in_the_cluster(installed: Installation, any_cluster: Cluster) -> None:
     """Its root key is made on its own volume: it is in no object and not in the database of the API server."""
-    broker = next(installation.node.layout.state.glob("nodes/*/var/lib/volumes/*/broker/root.key"))
+    broker = next(installed.node.layout.state.glob("nodes/*/var/lib/volumes/*/broker/root.key"))
     key = broker.read_bytes()
     assert len(key) >= 32
     assert not [form for form in (key, base64.b64encode(key)) if form in any_cluster.etcd()]
@@ -83,7 +81,7 @@ def test_nothing_secret_of_the_broker_is_in_the_cluster(installation: Installati
 
 
 def test_an_agent_writes_its_own_nodes_report_and_no_others(
-    installation: Installation, any_cluster: Cluster, tmp_path: Path
+    installed: Installation, any_cluster: Cluster, tmp_path: Path
 ) -> None:
     if any_cluster.minor < ADMISSION_POLICIES:
         pytest.skip(f"Kubernetes 1.{any_cluster.minor} has no ValidatingAdmissionPolicy")
@@ -91,8 +89,8 @@ def test_an_agent_writes_its_own_nodes_report_and_no_others(
     bound = ("--bound-object-kind=Pod", f"--bound-object-name={_agent(any_cluster, 'name')[0]}")
     own = system.bearing(system.kubectl("create", "token", "kloister-node", *bound).strip(), tmp_path)
     change = ("patch", "confidentialnode", "--type=merge", '--patch={"spec":{"adopted":"trial"}}', "--dry-run=server")
-    own.kubectl(*change, installation.node.name)
-    report = any_cluster.get("confidentialnode", installation.node.name) | {"metadata": {"name": "ordinary"}}
+    own.kubectl(*change, installed.name)
+    report = any_cluster.get("confidentialnode", installed.name) | {"metadata": {"name": "ordinary"}}
     with pytest.raises(BedError, match="report of its own node only"):
         own.kubectl("create", "--dry-run=server", "--filename=-", stdin=json.dumps(report))
 
