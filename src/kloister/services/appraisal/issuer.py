@@ -104,6 +104,6 @@ def _at(home: Endpoint, url: str) -> bool:
 def _unreachable(home: Endpoint, why: str) -> Unavailable:
     return Unavailable(
         "issuer-unreachable",
-        f"The keys of the issuer {home.name} cannot be fetched: {why}.",
+        f"The keys of the issuer {home.name} cannot be fetched: {why.removesuffix('.')}.",
         "Check the network and the address, or give the keys: --jwks FILE.",
     )

@@ -302,6 +302,7 @@ def test_the_keys_of_a_named_issuer_are_fetched(issuer: Issuer) -> None:
 def refusal(issuer: Issuer, data: bytes = b"") -> str:
     with pytest.raises(KloisterError) as caught:
         issuer.fetch(data)
+    assert ".." not in caught.value.text  # one sentence in another
     return caught.value.code
 
 
