@@ -43,6 +43,8 @@ from kloister.trust.verifier.documents import Documents
 from kloister.trust.verifier.qe import match_qe, verify_qe_report
 from kloister.trust.verifier.tcb import check_scope, match_platform
 
+_REGISTER = "Register the platform (its manifest, type 7, at Intel's registration service); then let it quote anew."
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -235,7 +237,9 @@ def _chain_texts(quote: Quote, collateral: Collateral) -> tuple[bytes, ...]:
     if certification.type is CertificationType.PCK_LEAF:
         return certification.data, collateral.pck_crl_issuer_chain.encode("ascii")
     if certification.type in (CertificationType.QE_REPORT, CertificationType.PLATFORM_MANIFEST):
-        raise Malformed("certification-type", f"Certification data of type {certification.type} names no PCK.")
+        raise Malformed(
+            "certification-type", f"Certification data of type {certification.type} names no PCK.", _REGISTER
+        )
     if collateral.pck_certificate_chain is None:
         raise Unverified(
             "pck-chain-missing",

@@ -175,7 +175,10 @@ def test_certificates_may_come_from_the_collateral() -> None:
     more = replace(leaf, data=leaf.data + EVIL_CERTIFICATE.pem().encode())  # only the first of the quote's counts
     assert code_of(replace(FORGE, certification=more).verify) == "accepted"
     assert code_of(replace(FORGE, certification=named).verify) == "accepted"
-    assert code_of(replace(FORGE, certification=manifest).verify) == "certification-type"
+    with pytest.raises(Malformed) as refused:
+        replace(FORGE, certification=manifest).verify()
+    assert refused.value.code == "certification-type"
+    assert refused.value.hint.startswith("Register the platform")
     bare = {key: value for key, value in DOCUMENTS.items() if key != "pck_certificate_chain"}
     assert code_of(lambda: replace(FORGE, certification=named).verify(bare)) == "pck-chain-missing"
 
