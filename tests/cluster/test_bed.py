@@ -14,10 +14,10 @@ from tests.cluster.access import Cluster
 from tests.cluster.bed import bed, groups
 from tests.cluster.bed.layout import Layout
 from tests.cluster.bed.needs import unmet
-from tests.cluster.bed.processes import BedError
+from tests.cluster.bed.processes import BedError, wait_for
 
 
-@pytest.mark.parametrize("seconds", [1, 4, 8])
+@pytest.mark.parametrize("seconds", [0, 3, 7])
 def test_a_cluster_killed_while_it_starts_leaves_nothing_behind(
     any_cluster: Cluster, tmp_path: Path, seconds: float
 ) -> None:
@@ -27,6 +27,7 @@ def test_a_cluster_killed_while_it_starts_leaves_nothing_behind(
     place = Layout(tmp_path / "cluster")
     command = [sys.executable, "-m", "tests.cluster.bed", "--state", str(place.state), "up"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as starting:
+        wait_for("the first process", lambda: groups.processes(place.identity), 30)
         time.sleep(seconds)
         starting.send_signal(signal.SIGKILL)
     assert groups.processes(place.identity)
