@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kloister.errors import Misused
+from kloister.errors import Malformed, Misused
 from kloister.formats.dcap import CertificationData, CertificationType, TcbStatus
 from kloister.formats.pki import Certificate
 from kloister.formats.sgx import Attributes
