@@ -54,24 +54,29 @@ class NodeCollector(Collector):
     def _allocated(self, allocations: Allocations, watch: Watch) -> Iterator[Metric]:
         given = GaugeMetricFamily("kloister_epc_allocated_bytes", "EPC that a container was given", labels=_POD)
         used = GaugeMetricFamily("kloister_epc_used_bytes", "EPC that a pod's enclaves have", labels=_POD[:2])
+        enclave = GaugeMetricFamily("kloister_epc_enclave_bytes", "EPC that a container's enclave has", labels=_POD)
         excess = GaugeMetricFamily("kloister_epc_excess_bytes", "EPC beyond what its pod was given", labels=_POD[:2])
         sizes: Counter[tuple[str, str, str]] = Counter()
         balance: Counter[tuple[str, str]] = Counter()
         uses: Counter[tuple[str, str]] = Counter()
+        enclaves: Counter[tuple[str, str, str]] = Counter()
         for one in allocations.held:
             holder = watch.holders.get(one.id, _UNKNOWN)
             pod, use = (holder.namespace, holder.pod), (watch.used or {}).get(one.id, 0)
             sizes[*pod, holder.container] += one.size
             balance[pod] += use - one.size
             uses[pod] += use
-        for key, size in sizes.items():
-            given.add_metric(key, size)
+            if (allocations.used or {}).get(one.id):  # only a simulated platform knows enclaves
+                enclaves[*pod, holder.container] += use
+        for family, found in ((given, sizes), (enclave, enclaves)):
+            for key, size in found.items():
+                family.add_metric(key, size)
         for pod in uses if watch.used is not None else ():
             used.add_metric(pod, uses[pod])
             excess.add_metric(pod, max(0, balance[pod]))
         known = GaugeMetricFamily("kloister_epc_used_known", "1: somebody tells how much EPC pods use")
         known.add_metric([], float(watch.used is not None))
-        yield from (given, used, excess, known)
+        yield from (given, used, enclave, excess, known)
 
 
 def page(registry: CollectorRegistry) -> Page:

@@ -166,12 +166,12 @@ class QuoteServer:
             self._refuse(exchange, request.NUMBER, answer.code, reason_of(answer.code))
             return
         now = asyncio.get_running_loop().time()
+        self._send(exchange, answer, now)  # first: the client waits for it, and for nothing below
         self._metrics.request(audit.name_of(request.NUMBER), "ok")
         if isinstance(request, aesm.GetQuote):
             self._metrics.quote(exchange.caller.pod, now - since)
             self._note(answer.quote)
             audit.quoted(exchange.caller, request.report)
-        self._send(exchange, answer, now)
 
     def _refuse(self, exchange: Exchange, number: int, code: int, reason: str) -> None:
         now = asyncio.get_running_loop().time()
