@@ -138,7 +138,7 @@ def _places(pod: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
 def _memory(
     spec: Mapping[str, Any], containers: list[tuple[str, Mapping[str, Any]]], places: Mapping[str, Any]
 ) -> Patch:
-    """A volume for each container and place, where nothing is mounted yet: no two containers share one."""
+    """A volume for each container and place, where the pod mounts nothing itself: no two containers share one."""
     volumes: Patch = []
     patches: Patch = []
     for path, container in containers:
@@ -147,12 +147,16 @@ def _memory(
             raise _shape("volumeMounts")
         mounts: Patch = []
         for place, size in places.items():
-            if all(item.get("mountPath") != place for item in mounted):
+            if not any(_holds(item.get("mountPath"), place) for item in mounted):
                 name = "-".join(["kloister", place.rpartition("/")[2], *path.lower().split("/")[2:]])
                 volumes.append({"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
                 mounts.append({"name": name, "mountPath": place})
         patches += _append(f"{path}/volumeMounts", bool(mounted), mounts)
     return _append("/spec/volumes", bool(spec.get("volumes")), volumes) + patches
+
+
+def _holds(mount: object, place: str) -> bool:
+    return isinstance(mount, str) and f"{place}/".startswith(mount.rstrip("/") + "/")
 
 
 def _warnings(requests: list[Request], settings: Settings) -> Iterator[str]:

@@ -120,9 +120,10 @@ def test_where_nodes_are_simulated_each_container_gets_memory_for_its_pseudo_fil
     assert "volumeMounts" not in spec["containers"][0]
 
 
-def test_what_the_pod_mounts_itself_stays() -> None:
+@pytest.mark.parametrize("places", [("/dev/attestation", "/.kloister/memory"), ("/dev", "/.kloister/")])
+def test_what_the_pod_mounts_itself_stays(places: tuple[str, str]) -> None:
     document = pod({"sgx.intel.com/epc": "8Mi"}, volumes=[{"name": "mine", "emptyDir": {"medium": "Memory"}}])
-    mounts = [{"name": "mine", "mountPath": place} for place in ("/dev/attestation", "/.kloister/memory")]
+    mounts = [{"name": "mine", "mountPath": place} for place in places]
     document["spec"]["containers"][0]["volumeMounts"] = mounts
     document["metadata"]["annotations"] = {"kloister.dev/private-memory": "64Mi"}
     spec = mutated(document, SIMULATED)["spec"]
