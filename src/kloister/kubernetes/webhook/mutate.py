@@ -98,7 +98,7 @@ def _environment(path: str, container: Mapping[str, Any], settings: Settings) ->
         *([{"name": "KLOISTER_BROKER", "value": settings.broker}] if settings.broker else []),
     ]
     names = {item.get("name") for item in present}
-    return _append(f"{path}/env", "env" in container, [item for item in wanted if item["name"] not in names])
+    return _append(f"{path}/env", bool(present), [item for item in wanted if item["name"] not in names])
 
 
 def _toleration(spec: Mapping[str, Any]) -> Patch:
