@@ -24,6 +24,7 @@ _KIND = Kind.KBS_EVIDENCE
 # Of Azure's evidence, both of one shape: a guest's agent writes 1 for TDX, and for SNP until it also put the nonce into
 # the runtime data. The one before had no number, but arrays of numbers.
 _VTPM_VERSIONS = (1, 2)
+_FIRST = {"quote", "report", "vcek"}  # members of the one before, of SNP
 _VEKS = {each.name for each in (SigningKey.VCEK, SigningKey.VLEK)}
 _ISSUERS = ("ASK", "ASVK", "ARK")
 _MAX_CERTIFICATES = 16  # of a report's table; a host puts four in
@@ -71,7 +72,7 @@ def _binding(runtime: Any, additional: Any) -> Binding:
 def _opened(evidence: Any, binding: Binding | None) -> Evidence:
     if not isinstance(evidence, dict):
         raise _unfit("holds evidence that is no object")
-    if "hcl_report" in evidence:
+    if "hcl_report" in evidence or _FIRST <= set(evidence):
         return _azure(evidence, binding)
     if "attestation_report" in evidence:
         return _snp(evidence, binding)

@@ -175,6 +175,9 @@ def test_both_numbered_versions_of_azures_evidence_are_read() -> None:
     for other in (0, 3, "2", None):
         data, forge = azure(version=other)
         assert reason(data, forge, forge.endorsement()) == "evidence-not-supported"
+    first = judged(json.dumps({"quote": {"pcrs": []}, "report": [72], "vcek": "PEM"}).encode(), SnpForge()).reason
+    assert first is not None
+    assert (first.code, first.hint) == ("evidence-not-supported", "Update the guest's attestation agent.")
 
 
 FOREIGN = {
