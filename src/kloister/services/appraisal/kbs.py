@@ -72,7 +72,7 @@ def _binding(runtime: Any, additional: Any) -> Binding:
 def _opened(evidence: Any, binding: Binding | None) -> Evidence:
     if not isinstance(evidence, dict):
         raise _unfit("holds evidence that is no object")
-    if "hcl_report" in evidence or _FIRST <= set(evidence):
+    if "hcl_report" in evidence or set(evidence) >= _FIRST:
         return _azure(evidence, binding)
     if "attestation_report" in evidence:
         return _snp(evidence, binding)
