@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs
 
 from kloister import entropy
 from kloister.errors import KloisterError, Malformed
-from kloister.services.attestation.refusals import Refusal, WrongMethod
+from kloister.services.attestation.refusals import Refusal
 
 LOG = logging.getLogger("kloister.attestation")
 VERSIONS = frozenset({
@@ -21,6 +21,7 @@ VERSIONS = frozenset({
 _JSON = b"application/json; charset=utf-8"
 _MAX_REQUEST_ID = 64  # characters of a client's own name for its request
 _MAX_PARAMETERS = 16  # of a query
+_ALLOWED = "kloister.allowed"  # in the scope of a request whose path takes other methods: which
 COUNTED = "kloister.counted"  # in the scope of a request that was counted against its client's rate before
 
 Scope = MutableMapping[str, Any]
@@ -112,7 +113,13 @@ class Request:
     def allow(self, *methods: str) -> None:
         """Return if it is one of these methods. Raises `Malformed`: `attestation-method`."""
         if self.method not in methods:
-            raise WrongMethod(methods)
+            self.scope[_ALLOWED] = ", ".join(methods).encode("ascii")
+            raise Malformed("attestation-method", f"This path takes {' and '.join(methods)} only.")
+
+    def told(self, refusal: Answer) -> Answer:
+        """With the methods that `allow` missed, which the answer must name (RFC 9110, section 15.5.6)."""
+        allowed = self.scope.get(_ALLOWED)
+        return refusal if allowed is None else replace(refusal, headers=[*refusal.headers, (b"allow", allowed)])
 
     def check_version(self) -> None:
         """Return if it names a version that is known. Raises `Malformed`: `api-version`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kloister.errors import Denied, KloisterError, Malformed, Unavailable, Unverified
@@ -33,14 +32,6 @@ _CODES |= {413: "RequestTooLarge", 429: "TooManyRequests", 500: "InternalError",
 _HEADERS = {401: ("www-authenticate", "Bearer"), 429: ("retry-after", "1"), 503: ("retry-after", "5")}
 
 
-class WrongMethod(Malformed):
-    """The path takes other methods."""
-
-    def __init__(self, allowed: Sequence[str]) -> None:
-        super().__init__("attestation-method", f"This path takes {' and '.join(allowed)} only.")
-        self.allowed = allowed
-
-
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """What a client gets instead of an answer."""
@@ -49,14 +40,12 @@ class Refusal:
     code: str  # one of Azure's
     message: str
     reason: str  # one of ours
-    allowed: Sequence[str] = ()  # methods
 
     @classmethod
     def of(cls, error: KloisterError) -> Refusal:
         """Bad evidence and bad requests are never 5xx: clients would send them again and again."""
         status = _STATUSES.get(error.code) or _status(error)
-        allowed = error.allowed if isinstance(error, WrongMethod) else ()
-        return cls(status, _CODES.get(status) or _code(error.code), str(error), error.code, allowed)
+        return cls(status, _CODES.get(status) or _code(error.code), str(error), error.code)
 
     @property
     def body(self) -> bytes:
@@ -71,8 +60,6 @@ class Refusal:
         if self.status in _HEADERS:
             name, value = _HEADERS[self.status]
             found.append((name.encode("ascii"), value.encode("ascii")))
-        if self.allowed:
-            found.append((b"allow", ", ".join(self.allowed).encode("ascii")))
         return found
 
 

@@ -109,6 +109,7 @@ class AttestationApp:
             answer = await self._answer(request)
         except Exception as error:  # noqa: BLE001  a traceback must not reach a client
             answer, reason = refused(error, f"{request.method} {request.path}", identifier)
+            answer = request.told(answer)
         await answer.send(send, identifier)
         self._log(request.method, request.path, request.client, identifier, answer.status, reason, begin)
 
