@@ -59,6 +59,12 @@ class Answer:
             *self.headers,
         ]
 
+    def head(self, identifier: str) -> bytes:
+        """The same as lines of HTTP/1.1."""
+        lines = b"content-type: %b\r\ncontent-length: %d\r\nx-ms-request-id: %b\r\n"
+        more = b"".join([b"%b: %b\r\n" % header for header in self.headers]) if self.headers else b""
+        return lines % (self.type, len(self.body), identifier.encode("ascii")) + more
+
     async def send(self, send: Send, identifier: str) -> None:
         """Send it."""
         start = {"type": "http.response.start", "status": self.status, "headers": self.all_headers(identifier)}

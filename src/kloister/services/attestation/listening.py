@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from kloister.services.attestation.heads import START, Head
 from kloister.services.broker.listeners import Pace
 
 MAX_HEAD = 32 * 1024  # bytes of a request's line and headers; bearer tokens have 3 KiB, some 10
-Reply = tuple[int, Sequence[tuple[bytes, bytes]], bytes]  # status, headers, body
+Reply = tuple[int, bytes, bytes]  # status, lines of headers, body
 _END = b"\r\n\r\n"
 _MOMENT = 0.05  # seconds that a head waits for its body before the parser sees it
 _MAX_KEPT = 64 * 1024  # bytes of such a body
@@ -114,6 +114,7 @@ class AttestationProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Accept the connection and start its clocks."""
+        self._wire = transport
         self._joined = Joined(transport, self.loop)
         super().connection_made(cast("asyncio.Transport", self._joined))
         self._at_once: Callable[[Head, str, bytes], Reply | None] | None = getattr(self.app, "at_once", None)
@@ -200,7 +201,7 @@ class AttestationProtocol(HttpToolsProtocol):
             self._at_once is not None
             and not self._is_busy
             and not self.flow.write_paused
-            and not self.transport.is_closing()
+            and not self._wire.is_closing()
             and (limit is None or max(len(self.connections), len(self.tasks)) < limit)
         )
 
@@ -213,9 +214,8 @@ class AttestationProtocol(HttpToolsProtocol):
         if answer is None:
             self._counted = head.counted
             return False
-        status, headers, body = answer
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        self._joined.write_now(b"".join([STATUS_LINE[status], self._default_lines(), *lines, b"\r\n", body]))
+        status, lines, body = answer
+        self._joined.write_now(b"%b%b%b\r\n%b" % (STATUS_LINE[status], self._default_lines(), lines, body))
         self._asked = True
         self._unset_keepalive_if_required()
         self.server_state.total_requests += 1

@@ -16,7 +16,6 @@ from kloister.services.attestation.ear import EarDesk
 from kloister.services.attestation.exchange import (
     COUNTED,
     Answer,
-    Headers,
     Receive,
     Request,
     Scope,
@@ -113,7 +112,7 @@ class AttestationApp:
         await answer.send(send, identifier)
         self._log(request.method, request.path, request.client, identifier, answer.status, reason, begin)
 
-    def at_once(self, head: Head, client: str, body: bytes) -> tuple[int, Headers, bytes] | None:
+    def at_once(self, head: Head, client: str, body: bytes) -> tuple[int, bytes, bytes] | None:
         """Answer an attestation whose body is there, as by `__call__`, without a task of its own.
 
         Args:
@@ -122,7 +121,7 @@ class AttestationApp:
             body: all of it.
 
         Returns:
-            Status, headers and body; None where something must be waited for: then `__call__` is to be asked.
+            Status, lines of headers, and body; None where something must be waited for: then `__call__` is to be asked.
         """
         if not self._service.at_hand:
             return None
@@ -134,7 +133,7 @@ class AttestationApp:
         except Exception as error:  # noqa: BLE001  a traceback must not reach a client
             answer, reason = refused(error, f"POST {head.path}", name)
         self._log("POST", head.path, client, name, answer.status, reason, begin)
-        return answer.status, answer.all_headers(name), answer.body
+        return answer.status, answer.head(name), answer.body
 
     def _attested_at_once(self, head: Head, client: str, body: bytes) -> Answer:
         self._check_rate(client)
