@@ -78,7 +78,7 @@ _SHELL = """\
 printf %064d 7 > /dev/attestation/user_report_data
 /bin/busybox base64 /dev/attestation/quote | /bin/busybox tr -d '\\n'
 echo
-printf 0123456789abcdef > /dev/attestation/keys/mine && cat /dev/attestation/keys/mine
+printf 0123456789abcdef > /dev/attestation/keys/mine && cat /dev/attestation/keys/mine && echo
 """
 MODEL = "weights that only the enclave may see"
 SCRIPT = f"""\

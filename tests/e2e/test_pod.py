@@ -87,6 +87,15 @@ def test_what_was_in_dev_attestation_before_is_gone(stand: Stand, tmp_path: Path
         assert bytes(16).hex() not in ran.output.splitlines()[11].split()
 
 
+def test_where_the_files_cannot_be_made_the_application_starts_without_them(stand: Stand) -> None:
+    volume = memory("/dev/attestation", APP)
+    volume["options"].append("ro")
+    ran = stand.pod(mounts=[*USUAL, volume]).run()
+    assert ran.output.splitlines()[9] == '{"quote"', "the socket answers"
+    assert "there is no /dev/attestation: " in ran.log
+    assert "Read-only file system" in ran.log
+
+
 @contextmanager
 def mounted(base: Path) -> Iterator[Path]:
     """A volume in memory that everybody may write to, as kubelet makes it."""

@@ -49,6 +49,7 @@ def start(directory: Path, socket: str, channel: Channel) -> None:
     said = os.read(ours, 1024)  # nothing where it ended
     os.close(ours)
     if said != _READY:
+        _empty(directory)
         channel.log(f"there is no /dev/attestation: {said.decode('utf-8', 'replace') or 'its process ended'}")
 
 

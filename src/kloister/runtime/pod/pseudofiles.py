@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from kloister.errors import KloisterError
@@ -65,7 +66,8 @@ class PseudoFiles:
             self._leased[name] = self._fresh(name)  # before the content is made: see above
         except OSError as error:
             self._remark(f"{name}: {error.strerror}")
-            (self._directory / name).unlink(missing_ok=True)  # rather no file than one that says the same for ever
+            with suppress(OSError):  # rather no file than one that says the same for ever
+                (self._directory / name).unlink()
         if waiting is None:
             return
         try:
