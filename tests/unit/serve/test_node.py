@@ -18,7 +18,7 @@ import pytest
 
 from kloister.kubernetes.names import ENCLAVE, EPC_BLOCK, PROVISION
 from kloister.kubernetes.resources import ConfidentialNode
-from tests.support.apiserver.server import ApiServer, running
+from tests.support.apiserver.server import ApiServer, in_cluster, running
 from tests.support.cli import Done, assert_refused, kloister
 from tests.support.kubelet import Kubelet
 from tests.unit.kubernetes.node.short import short
@@ -184,6 +184,24 @@ def test_a_node_reports_what_it_has(folder: Path, monkeypatch: pytest.MonkeyPatc
                 intel.bind(str(kubelet.folder / "sgx.intel.com-enclave.sock"))
                 intel.listen()
                 kubelet.wait(lambda: server.objects[path]["spec"]["adopted"] == ENCLAVE)
+
+
+def test_in_a_pod_an_agent_that_reports_and_makes_quotes_stays_small(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLOISTER_PLATFORM_EPC", "262144,262144")
+    agent, server, state, account = Agent(folder), ApiServer(), folder / "state", folder / "account"
+    spec = "/apis/kloister.dev/v1alpha1/confidentialnodes/worker"
+    control = ("--platform", state / "platform" / "control.sock", "--node-name", "worker")
+    with in_cluster(server, account) as pod, Kubelet(folder / "kubelet") as kubelet, served(state):
+        for name, value in pod.items():
+            monkeypatch.setenv(name, value)
+        with agent.started(*control, "--service-account", account) as process:
+            kubelet.wait(lambda: server.objects.get(spec, {"spec": {"quotes": {}}})["spec"]["quotes"].get("ready"))
+            kubelet.wait(lambda: agent.figures()['kloister_tcb_status{status="UpToDate"}'] == 1 and _full(kubelet))
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            (resident,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")]
+            assert resident * 1024 < 80e6
 
 
 def test_a_node_without_sgx_says_so_and_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
