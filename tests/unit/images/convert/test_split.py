@@ -23,6 +23,7 @@ from kloister.images.convert import Conversion, ConvertOptions, convert, predict
 from kloister.images.convert.split import topmost
 from kloister.images.encrypt import KeyCache
 from kloister.images.layers.merging import Merger
+from kloister.images.measuring import measure_image
 from kloister.images.pack import build_pack
 from kloister.images.runtime_layer import RuntimeLayer
 from kloister.images.sources import merge_image, open_source
@@ -337,6 +338,8 @@ def test_a_directory_of_private_entries_is_one_link(workshop: Workshop, tmp_path
     conversion = workshop.convert(encrypt=("1",), private_links=True)
     assert paths(workshop.public()) & {b"/srv/model", b"/srv/model/weights"} == {b"/srv/model"}
     assert conversion.private_layers == 1
+    with open_source(workshop.out) as image:
+        assert measure_image(image).mrenclave == conversion.mrenclave
     placed = behind_links(workshop, tmp_path, conversion.secrets["layer"])
     assert placed[b"/srv/model/copy"].samefile(placed[b"/srv/model/weights"])
     assert placed[b"/srv/model/now"].readlink() == Path("/srv/model/weights"), "through the link, wherever it stands"
