@@ -92,6 +92,8 @@ def _info(change: Callable[[dict[str, Any]], object]) -> dict[str, str]:
         (_report(mrsignerseam=bytes([1]) * 48), DOCUMENTS, "tdx-module-signer"),
         (_report(seam_attributes=bytes([1]) * 8), DOCUMENTS, "tdx-module-attributes"),
         (_report(tee_tcb_svn=_svn(3, 1)), DOCUMENTS, "tdx-module-svn-unsupported"),
+        (FORGE, _info(lambda d: d["tdxModuleIdentities"][0].update(tcbLevels=[])), "tdx-module-svn-unsupported"),
+        (FORGE, FORGE.documents(identity=lambda d: d.update(tcbLevels=[])), "qe-svn-unsupported"),
         (_report(tee_tcb_svn=_svn(3, 0)), DOCUMENTS, "accepted"),
         (_report(tee_tcb_svn=_svn(3, 0)), _info(lambda d: d.pop("tdxModule")), "tdx-module-unknown"),
         (_report(tee_tcb_svn=_svn(3, 0), mrsignerseam=bytes([1]) * 48), DOCUMENTS, "tdx-module-signer"),
