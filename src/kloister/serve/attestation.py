@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,30 +13,21 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol, TypeVar
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 import kloister
 from kloister import clock, entropy, files
-from kloister.errors import KloisterError, Misconfigured, Unavailable
-from kloister.formats.pki.unreadable import UNREADABLE
-from kloister.serve import workers
-from kloister.serve.collateral import open_amd_source, open_source
-from kloister.services.appraisal.inputs import parse_any_root, parse_policy
+from kloister.errors import KloisterError, Misconfigured
+from kloister.serve import attestation_parts, workers
 from kloister.services.attestation import home, openapi
-from kloister.services.attestation.auth import Authenticator, FixedBearers, NoBearers, OidcBearers
 from kloister.services.attestation.board import Board
 from kloister.services.attestation.collateral import (
     CollateralPort,
-    DirectoryCollateral,
-    FetchedCollateral,
-    NoCollateral,
 )
-from kloister.services.attestation.ear import EarDesk, OwnersPolicy
+from kloister.services.attestation.ear import EarDesk
 from kloister.services.attestation.evidence import Judge
 from kloister.services.attestation.exchange import LOG
 from kloister.services.attestation.keys import KeyKeeper
@@ -47,26 +37,18 @@ from kloister.services.attestation.metrics import Metrics
 from kloister.services.attestation.nonces import Nonces
 from kloister.services.attestation.readiness import Checks
 from kloister.services.attestation.rest import AttestationApp
-from kloister.services.attestation.revocation import DirectoryLists, FetchedLists, NoLists, RevocationPort
-from kloister.services.attestation.rights import Grants
 from kloister.services.attestation.service import AttestationService, Parts
-from kloister.services.attestation.settings import InstanceSettings, Settings
+from kloister.services.attestation.settings import Settings
 from kloister.services.attestation.tpm import TpmDesk
 from kloister.services.broker import keys
 from kloister.services.broker.listeners import Listener
 from kloister.services.broker.vault import ROOT_SIZE, Vault
-from kloister.services.collateral.settings import Settings as CollateralSettings
-from kloister.services.collateral.transport import Endpoint, HttpTransport, Request
 from kloister.services.storage.attestation import AttestationStore
 from kloister.tee.device import Device
-from kloister.trust.verifier import AMD_ROOTS, INTEL_ROOT, AmdRoot, Root
+from kloister.trust.verifier import Root
 
-T = TypeVar("T")
 _LOOK_SECONDS = 30.0  # between looks at collateral, keys and the server certificate
 _PUBLISH_SECONDS = 2.0  # between looks of workers at their own metrics
-_OIDC_SECONDS = 5.0  # for one document of the issuer
-_MAX_OIDC = 1024 * 1024  # bytes of one
-_UNREADABLE: tuple[type[Exception], ...] = (KloisterError, *UNREADABLE)
 
 
 class Platform(CollateralPort, Protocol):
@@ -130,9 +112,9 @@ class AttestationProcess:
         self._metrics = Metrics(clock.monotonic, board)
         store = AttestationStore(settings.database)
         opened.callback(store.close)
-        roots, amd_roots = _roots(settings) if platform is None else (platform.roots(), ())
-        lists = _lists(settings, amd_roots)
-        self._collateral = _collateral(settings, roots, lists) if platform is None else platform
+        roots, amd_roots = attestation_parts.roots(settings) if platform is None else (platform.roots(), ())
+        lists = attestation_parts.lists(settings, amd_roots)
+        self._collateral = attestation_parts.collateral(settings, roots, lists) if platform is None else platform
         self._lists = lists
         judge = Judge(
             roots=roots,
@@ -142,13 +124,7 @@ class AttestationProcess:
             lists=self._lists,
             at=settings.appraisal_dangerous_at,
         )
-        keeper = KeyKeeper(
-            vault,
-            settings.tokens_algorithm,
-            settings.keys_rotation,
-            settings.tokens_validity,
-            None if tee is None else partial(home.evidence, tee),
-        )
+        keeper = _keeper(settings, vault, tee)
         self.service = AttestationService(
             Parts(
                 settings=settings,
@@ -157,7 +133,7 @@ class AttestationProcess:
                 keys=keeper,
                 judge=judge,
                 metrics=self._metrics,
-                certificates={each.base_url: _certificates(each) for each in settings.instances},
+                certificates={each.base_url: attestation_parts.certificates(each) for each in settings.instances},
             )
         )
         self.service.prepare()
@@ -165,7 +141,7 @@ class AttestationProcess:
         tpm = TpmDesk(snapshot, vault, entropy.draw, clock.unix)
         ear = EarDesk(
             settings=settings,
-            policy=_appraisal_policy(settings),
+            policy=attestation_parts.appraisal_policy(settings),
             judge=judge,
             snapshot=snapshot,
             nonces=Nonces(vault, entropy.draw),
@@ -177,7 +153,7 @@ class AttestationProcess:
         )
         self._checks.measure()
         self.app = AttestationApp(
-            self.service, settings, _authenticator(settings), self._metrics, self._checks, tpm, ear,
+            self.service, settings, attestation_parts.authenticator(settings), self._metrics, self._checks, tpm, ear,
             openapi.document(kloister.__version__), AccessLog(sys.stderr) if settings.logs_requests else None,
         )  # fmt: skip
 
@@ -206,6 +182,13 @@ class AttestationProcess:
 
     def _judged_at(self) -> datetime:
         return self._settings.appraisal_dangerous_at or clock.now()
+
+
+def _keeper(settings: Settings, vault: Vault, tee: home.Tee | None) -> KeyKeeper:
+    evidence = None if tee is None else partial(home.evidence, tee)
+    return KeyKeeper(
+        vault, settings.tokens_algorithm, settings.keys_rotation, settings.tokens_validity, evidence
+    )  # fmt: skip
 
 
 class Tls:
@@ -320,77 +303,3 @@ def _announce(settings: Settings) -> None:
         LOG.warning(text, settings.auth_oidc_issuer)
     if settings.auth_dangerous_bearer_tokens:
         LOG.warning("DANGEROUS: fixed bearer tokens administer this service for ever")
-
-
-def _roots(settings: Settings) -> tuple[Sequence[Root], Sequence[AmdRoot]]:
-    given = [_read(path, parse_any_root) for path in settings.appraisal_extra_roots]
-    intel = [INTEL_ROOT, *(root for root in given if isinstance(root, Root))]
-    return intel, [*AMD_ROOTS, *(root for root in given if isinstance(root, AmdRoot))]
-
-
-def _appraisal_policy(settings: Settings) -> OwnersPolicy:
-    if settings.appraisal_policy is None:
-        return OwnersPolicy.default(settings.appraisal_accept)
-    return _read(settings.appraisal_policy, lambda data: OwnersPolicy.of(data, parse_policy(data)))
-
-
-def _read(path: Path, parse: Callable[[bytes], T]) -> T:
-    try:
-        with path.open("rb") as file:
-            return parse(file.read(_MAX_OIDC))
-    except OSError as error:
-        raise Misconfigured("attestation-setting", f"{path}: {error.strerror}.", "Check the settings.") from None
-    except _UNREADABLE as error:
-        raise Misconfigured("attestation-setting", f"{path} is not what it must be: {error}", "Correct it.") from None
-
-
-def _certificates(instance: InstanceSettings) -> Sequence[bytes]:
-    found = [each for path in instance.policy_certificates for each in _read(path, x509.load_pem_x509_certificates)]
-    return [each.public_bytes(Encoding.DER) for each in found]
-
-
-def _lists(settings: Settings, roots: Sequence[AmdRoot]) -> RevocationPort:
-    if settings.collateral_kds_url is not None:
-        source = CollateralSettings.of(
-            {}, sources=[f"kds+{settings.collateral_kds_url}"], cache=settings.collateral_cache,
-            ca=settings.collateral_ca,
-        )  # fmt: skip
-        return FetchedLists({root.fingerprint: open_amd_source(source, [root]) for root in roots}, clock.monotonic)
-    if settings.collateral_directory is not None:
-        return DirectoryLists(settings.collateral_directory, LOG.warning)
-    return NoLists()
-
-
-def _collateral(settings: Settings, roots: Sequence[Root], lists: RevocationPort) -> CollateralPort:
-    if settings.collateral_directory is not None:
-        needed = not lists.windows()  # who judges SNP reports alone has nothing of Intel's
-        return DirectoryCollateral(settings.collateral_directory, LOG.warning, needed=needed)
-    if settings.collateral_pcs_url is None:
-        return NoCollateral()
-    url = settings.collateral_pcs_url
-    source = CollateralSettings.of(
-        {}, sources=[url if "+" in url else f"pcs+{url}"], cache=settings.collateral_cache, ca=settings.collateral_ca
-    )  # fmt: skip
-    return FetchedCollateral(open_source(source, roots), clock.monotonic)
-
-
-def _authenticator(settings: Settings) -> Authenticator:
-    if settings.auth_dangerous_bearer_tokens:
-        return FixedBearers(settings.auth_dangerous_bearer_tokens)
-    if settings.auth_oidc_issuer is None or settings.auth_oidc_audience is None:
-        return NoBearers()
-    context = ssl.create_default_context(cafile=settings.auth_oidc_ca)
-
-    def fetch(url: str) -> bytes:
-        transport = HttpTransport(frozenset({Endpoint.of(url)}), context, clock.monotonic)
-        answer = transport.get(Request(url, limit=_MAX_OIDC), clock.monotonic() + _OIDC_SECONDS)
-        if answer.status != 200:  # noqa: PLR2004  OK
-            raise Unavailable("oidc-status", f"The issuer of tokens answered {answer.status}.", "Try again.")
-        return answer.body
-
-    grants = Grants(
-        writers=settings.auth_oidc_subjects,
-        readers=settings.auth_oidc_readers,
-        everybody=not (settings.auth_oidc_subjects or settings.auth_oidc_readers),
-    )
-    return OidcBearers(settings.auth_oidc_issuer, settings.auth_oidc_audience, fetch, grants)

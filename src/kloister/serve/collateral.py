@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 from kloister import clock, entropy
 from kloister.errors import Misconfigured
@@ -52,7 +53,7 @@ def open_shelf(settings: Settings, roots: Sequence[Root | AmdRoot]) -> Shelf:
 
 def open_issuer(settings: Settings, issuer: str, token: bytes) -> JwkSet:
     """The keys of a token's issuer, whom the operator named. Raises as `fetch_keys`, and `source-ca`."""
-    transport = HttpTransport(frozenset({endpoint_of(issuer)}), _tls(settings), clock.monotonic)
+    transport = HttpTransport(frozenset({endpoint_of(issuer)}), tls_of(settings.ca), clock.monotonic)
     return fetch_keys(issuer, token, transport, clock.monotonic() + settings.timeout)
 
 
@@ -66,15 +67,15 @@ def _cache(settings: Settings, sources: Sequence[Source], *, offline: bool) -> C
 
 def _fetcher(settings: Settings, sources: Sequence[Source]) -> Fetcher:
     allowed = frozenset(endpoint for source in sources for endpoint in source.endpoints)
-    transport = HttpTransport(allowed, _tls(settings), clock.monotonic)
+    transport = HttpTransport(allowed, tls_of(settings.ca), clock.monotonic)
     return Fetcher(sources, transport, Backoff(entropy.draw), CLOCK)
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
-    """The machine's roots, or the named CA alone."""
+def tls_of(ca: Path | None) -> ssl.SSLContext:
+    """Trusts the machine's roots, or the named CA alone. Raises `Misconfigured`: `source-ca`."""
     try:
-        return ssl.create_default_context(cafile=settings.ca)
+        return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError):
         raise Misconfigured(
-            "source-ca", f"{settings.ca} cannot be read as certificates in PEM.", "Name the CA of the source."
+            "source-ca", f"{ca} cannot be read as certificates in PEM.", "Name the CA of the source."
         ) from None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kloister.errors import Denied, KloisterError, Unavailable
+from kloister.errors import Denied, KloisterError, Misconfigured, Unavailable
 from kloister.formats.tokens import JwkSet, sign, unsecured
 from kloister.formats.tokens.jwk import Jwk
 from kloister.formats.tokens.policy import policy_token
@@ -213,6 +213,15 @@ def test_the_header(header: str | None, reason: str) -> None:
     with pytest.raises(KloisterError) as caught:
         bearer(header)
     assert caught.value.code == reason
+
+
+def test_a_ca_that_is_none_is_said(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(b"nothing")
+    for name in ("ca.pem", "missing.pem"):
+        auth = {"oidc_issuer": "https://a", "oidc_audience": AUDIENCE, "oidc_ca": name}
+        with pytest.raises(Misconfigured) as caught, running(settings(tmp_path, auth=auth)):
+            pass
+        assert caught.value.code == "source-ca"
 
 
 def test_bearers_of_an_issuer_over_http(tmp_path: Path) -> None:
