@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,9 +49,9 @@ class Item:
 def items(paths: Sequence[str], standard_input: BinaryIO | None = None) -> Iterator[Item]:
     """Everything under the paths: directories in the order of names, `-` is standard input, lines of JSON.
 
-    In a directory, files without an extension, or with one of evidence or of lines, are taken, and `collateral.json`
-    belongs to the files beside it, as `vek.der` and `ask_ark.pem` do; a file that is named itself is taken whatever
-    its name.
+    In a directory, regular files without an extension, or with one of evidence or of lines, are taken, and
+    `collateral.json` belongs to the files beside it, as `vek.der` and `ask_ark.pem` do; a file that is named itself is
+    taken whatever its name.
     """
     for path in paths:
         if path == "-" and standard_input is not None:
@@ -107,7 +108,17 @@ def _taken(path: Path) -> bool:
 def _files(top: str) -> Iterator[str]:
     for folder, folders, names in os.walk(top):
         folders.sort()
-        yield from (str(Path(folder, name)) for name in sorted(names))
+        for path in (Path(folder, name) for name in sorted(names)):
+            if not _is_pipe(path):
+                yield str(path)
+
+
+def _is_pipe(path: Path) -> bool:
+    """Or a socket or device: reading it might never end. What is not there is a file, whose row says so."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _file(path: str) -> Iterator[Item]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import MAXYEAR, datetime
 from typing import Any
 
 from kloister.errors import KloisterError, Malformed
@@ -230,6 +230,8 @@ def _expiry(found: Appraisal) -> str:
 
 
 def _year_after(day: datetime) -> datetime:
+    if day.year == MAXYEAR:  # whoever wrote the documents may write any
+        return day
     try:
         return day.replace(year=day.year + 1)
     except ValueError:  # the 29th of February

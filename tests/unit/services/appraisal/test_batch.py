@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -127,6 +128,16 @@ def test_what_a_directory_holds_beside_evidence_is_known(tmp_path: Path) -> None
     named = [str(tmp_path), str(tmp_path / "notes.txt"), "-"]
     assert [Path(one.source).name for one in items(named[:1])] == ["one", "two.quote"]
     assert [Path(name).name for name in passed_over(named)] == [".hidden", "evidence.json", "notes.txt"]
+
+
+def test_pipes_in_a_directory_are_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "quote").write_bytes(FORGE.quote())
+    rows = judged(items([str(tmp_path)]))
+    assert [(Path(row.source).name, row.reason) for row in rows] == [("gone", "batch-unreadable"), ("quote", None)]
+    assert count([str(tmp_path)]) == 2
+    assert passed_over([str(tmp_path)]) == []
 
 
 def test_a_report_of_amd_is_counted_by_its_product_line() -> None:

@@ -62,6 +62,12 @@ def test_an_evaluation_becomes_standard_a_year_after_its_date(day: str, expected
     assert what_if(question(), given, NOW, [("early", other)], [NOW])[3].says == expected
 
 
+def test_the_last_year_has_no_year_after() -> None:
+    last = replace(OLD, date=datetime(9999, 12, 31, tzinfo=UTC))
+    window = Window.of(Collateral.from_json(FORGE.documents(last)))
+    assert window.standard == last.date
+
+
 def test_an_older_evaluation_is_called_so() -> None:
     early = Collateral.from_json(FORGE.documents(OLD))
     _, row, later = what_if(question(), early, NOW, [("standard", NOW_PARTS)], [NOW])[:3]
