@@ -140,7 +140,7 @@ def test_containers_get_a_socket_of_the_platform_and_the_quote_socket(
             (known,) = client.allocations()
             assert (known.epc, known.directory) == (BLOCK, str(mounts["/run/kloister"]))
             kubelet.wait(lambda: agent.get("readyz")[0] == 200)
-            kubelet.wait(lambda: agent.figures()['kloister_tcb_status{status="UpToDate"}'] == 1)
+            kubelet.wait(lambda: agent.figures()['kloister_tcb_status{status="UpToDate"}'] == 1, 30)
             assert 0 <= agent.figures()["kloister_collateral_age_seconds"] < 365 * 86400
             before = (mounts["/run/kloister"] / "enclave.sock").stat().st_ino
         with agent.started("--platform", control):
@@ -197,8 +197,8 @@ def test_in_a_pod_an_agent_that_reports_and_makes_quotes_stays_small(
         for name, value in pod.items():
             monkeypatch.setenv(name, value)
         with agent.started(*control, "--service-account", account) as process:
-            kubelet.wait(lambda: server.objects.get(spec, {"spec": {"quotes": {}}})["spec"]["quotes"].get("ready"))
-            kubelet.wait(lambda: agent.figures()['kloister_tcb_status{status="UpToDate"}'] == 1 and _full(kubelet))
+            kubelet.wait(lambda: server.objects.get(spec, {"spec": {"quotes": {}}})["spec"]["quotes"].get("ready"), 30)
+            kubelet.wait(lambda: agent.figures()['kloister_tcb_status{status="UpToDate"}'] == 1 and _full(kubelet), 30)
             status = Path(f"/proc/{process.pid}/status").read_text()
             (resident,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")]
             assert resident * 1024 < 80e6

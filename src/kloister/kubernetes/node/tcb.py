@@ -19,7 +19,8 @@ _LOG = logging.getLogger("kloister.node.tcb")
 UNKNOWN = "unknown"
 _STATUSES = (*(str(status) for status in TcbStatus), UNKNOWN)
 _PAUSE = 300.0  # seconds between two judgements: a TCB recovery is seen within them
-_SOON = 5.0  # seconds between two while the status is not known
+_AGAIN = 30.0  # seconds after one that failed
+_SOON = 1.0  # seconds between two looks for a first quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,12 @@ class TcbWatch(Collector):
             self.standing = await self._judged(self._judge)
             if (self.standing.status, self.standing.reason) != (before.status, before.reason):
                 _LOG.warning("TCB status", extra={"status": self.standing.status, "code": self.standing.reason})
-            await asyncio.sleep(_SOON if self.standing.status == UNKNOWN else _PAUSE)
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        if self.standing.status != UNKNOWN:
+            return _PAUSE
+        return _SOON if self._quote() is None else _AGAIN
 
     async def _judged(self, judge: Judge) -> Standing:
         quote = self._quote()

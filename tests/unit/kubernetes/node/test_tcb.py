@@ -45,7 +45,7 @@ async def _while_it_runs(watch: TcbWatch, seconds: float) -> None:
 
 def test_a_status_is_told_until_it_cannot_be_judged_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcb, "_PAUSE", 0.01)
-    monkeypatch.setattr(tcb, "_SOON", 0.01)
+    monkeypatch.setattr(tcb, "_AGAIN", 0.01)
     issued, expires = clock.now() - 3 * DAY, clock.now() + DAY
     found: list[Standing | Unavailable] = [
         Standing("OutOfDate", issued=issued, expires=expires),
