@@ -32,6 +32,17 @@ def test_switches() -> None:
     assert "--no-taint" in controller["spec"]["template"]["spec"]["containers"][0]["args"]
 
 
+def test_an_agents_sources_and_its_abstract_socket_which_takes_the_hosts_network() -> None:
+    plain = templated()["DaemonSet", "kloister-node"]["spec"]["template"]["spec"]
+    assert "hostNetwork" not in plain
+    chosen = templated("node.abstractSocket=sgx_aesm_socket_base", "node.collateralSources=pcs")
+    pod = chosen["DaemonSet", "kloister-node"]["spec"]["template"]["spec"]
+    variables = {v["name"]: v.get("value") for v in pod["containers"][0]["env"]}
+    assert variables["KLOISTER_NODE_ABSTRACT_SOCKET"] == "sgx_aesm_socket_base"
+    assert variables["KLOISTER_COLLATERAL_SOURCES"] == "pcs"
+    assert pod["hostNetwork"] is True
+
+
 def test_sizes_of_simulated_nodes_reach_both_sides() -> None:
     pod = templated("simulate.enabled=true", r"simulate.size=32Gi\,512Mi")["DaemonSet", "kloister-node"]["spec"]
     variables = {v["name"]: v.get("value") for c in pod["template"]["spec"]["containers"] for v in c["env"]}
