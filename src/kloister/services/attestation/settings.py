@@ -6,6 +6,7 @@ there, and instances are written in TOML: `[{base_url = "https://..", trust_mode
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ PREFIX = "KLOISTER_ATTESTATION_"
 MAX_FILE = 1024 * 1024  # bytes of the settings file
 _HOUR, _DAY = 3600, 86400  # seconds
 _SQLITE = "sqlite:///"
+_HOST = re.compile(r"[0-9A-Za-z._:-]+")  # a name, or an address; without the brackets of IPv6
 _STATUSES = {str(each): each for each in TcbStatus}
 
 # key -> (kind, default); `paths` are relative to the file's directory
@@ -97,7 +99,7 @@ class InstanceSettings:
         if not isinstance(value, dict) or set(value) - {"base_url", "trust_model", "policy_certificates", "simulated"}:
             raise _unfit("instances", "has a key that is not known")
         model, simulated = value.get("trust_model", "aad"), value.get("simulated", False)
-        if model not in set(TrustModel):
+        if model not in tuple(TrustModel):  # no set: it may be anything
             raise _unfit("instances.trust_model", "is neither shared, aad nor isolated")
         if not isinstance(simulated, bool):
             raise _unfit("instances.simulated", "is neither true nor false")
@@ -230,7 +232,7 @@ def _convert(key: str, kind: str, value: Any, base: Path) -> Any:
         "number": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "flag": isinstance(value, bool),
     }.get(kind, isinstance(value, (list, tuple)) and all(isinstance(each, (str, Path)) for each in value))
-    if not fit:
+    if not fit or "\0" in "".join(map(str, value if isinstance(value, (list, tuple)) else [value])):
         raise _unfit(key, f"must be of the kind {kind}")
     if kind in ("texts", "paths"):
         return tuple(base / each for each in value) if kind == "paths" else tuple(str(each) for each in value)
@@ -280,9 +282,10 @@ def _time(value: Any) -> datetime:
 def _base_url(value: Any) -> str:
     try:
         parts = urlsplit(value) if isinstance(value, str) and value.isascii() else None
-        fit = parts is not None and parts.scheme == "https" and parts.hostname and (parts.port or True)
+        named = parts is not None and _HOST.fullmatch(parts.hostname or "") is not None
+        fit = named and parts is not None and parts.scheme == "https" and parts.port != 0
     except ValueError:
-        fit = None
+        fit = False
     if not fit or parts is None or parts.path or parts.query or parts.fragment or parts.username is not None:
         raise _unfit("instances.base_url", "must be https://HOST[:PORT] without a slash at the end")
     return str(value)

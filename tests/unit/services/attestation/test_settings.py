@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,13 @@ def test_the_environment_wins_over_the_file_and_options_over_both(tmp_path: Path
         {"instances": [{"base_url": "https://one.test/"}]},
         {"instances": [{"base_url": "https://user@one.test"}]},
         {"instances": [{"base_url": "https://one.test:99999"}]},
+        {"instances": [{"base_url": "https://one.test:0"}]},
+        {"instances": [{"base_url": "https://one test"}]},
+        {"instances": [{"base_url": "https://one,test"}]},
         {"instances": [{"base_url": "https://one.test"}, {"base_url": "https://ONE.test"}]},
         {"instances": [{"base_url": "https://one.test", "unknown": 1}]},
         {"instances": [{"base_url": "https://one.test", "trust_model": "other"}]},
+        {"instances": [{"base_url": "https://one.test", "trust_model": ["aad"]}]},
         {"instances": [{"base_url": "https://one.test", "trust_model": "isolated"}]},
         {"instances": [{"base_url": "https://one.test", "simulated": "yes"}]},
         {**ONE, "unknown": 1},
@@ -118,12 +123,27 @@ def test_the_environment_wins_over_the_file_and_options_over_both(tmp_path: Path
         {**ONE, "limits": {"body": True}},
         {**ONE, "audit": {"attestations": 1}},
         {**ONE, "listen": 1},
+        {**ONE, "listen": "a\0b"},
+        {**ONE, "tls": {"certificate": "\0", "key": "b"}},
+        {**ONE, "appraisal": {"extra_roots": ["a", "\0"]}},
     ],
 )
 def test_what_is_not_meant_so_is_refused(document: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as caught:
         Settings.read(document, tmp_path, {}, {})
     assert caught.value.code == "attestation-setting"
+
+
+@pytest.mark.parametrize("key", [*KEYS, "instances.base_url", "instances.policy_certificates", "instances.simulated"])
+def test_a_value_of_any_kind_is_read_or_refused(key: str, tmp_path: Path) -> None:
+    section, _, name = key.rpartition(".")
+    values: tuple[Any, ...] = (None, True, 1.5, -1, 10**30, "", "x", "\0", [], [[]], [1], {}, {"a": 1})
+    for value in values:
+        given = {name: value}
+        one = {"instances": [{"base_url": "https://one.test", **given}]} if section == "instances" else ONE
+        document = {**one, **({section: given} if section not in ("", "instances") else given if not section else {})}
+        with contextlib.suppress(Misconfigured):
+            Settings.read(document, tmp_path, {}, {})
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
