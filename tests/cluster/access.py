@@ -22,6 +22,10 @@ from tests.cluster.bed.machine import Machine
 from tests.cluster.bed.node import start_kubelet
 from tests.cluster.bed.processes import BedError, run, wait_for
 
+_PREFIX = "KLOISTER_CLUSTER_"
+SETTINGS = {name.removeprefix(_PREFIX): value for name, value in os.environ.items() if name.startswith(_PREFIX)}
+"""What the user says of a cluster of theirs; read here, since tests see no settings of the user's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -81,7 +85,7 @@ class Cluster:
     @property
     def busybox(self) -> str:
         """An image with busybox that the nodes have or can fetch."""
-        return images.BUSYBOX if self.layout else os.environ.get("KLOISTER_CLUSTER_BUSYBOX", "busybox:1")
+        return images.BUSYBOX if self.layout else SETTINGS.get("BUSYBOX", "busybox:1")
 
     def kubectl(self, *words: str | Path, stdin: str = "", seconds: float = 60) -> str:
         """What kubectl prints, in the test's namespace.

@@ -36,7 +36,7 @@ def any_cluster() -> Cluster:
 @pytest.fixture(scope="session")
 def installation(any_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """A cluster whose nodes have our images; nothing is installed yet."""
-    made = Installation(any_cluster)
+    made = Installation.on(any_cluster)
     made.bring_images(tmp_path_factory.mktemp("images"))
     return made
 

@@ -12,28 +12,38 @@ import pytest
 import kloister
 from deploy.images.build import Builder
 from deploy.images.roles import ROLES
-from tests.cluster.access import Cluster, Node
+from tests.cluster.access import SETTINGS, Cluster, Node
 from tests.cluster.bed.processes import run
 
 NAMESPACE = "kloister-system"
 LABEL = "kloister.dev/simulate"
-_REGISTRY, _TAG = "bed.invalid/", "test"
-_REGISTRY_SETTING = "KLOISTER_CLUSTER_REGISTRY"
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Everything as pods; the confidential node is the simulated one."""
+    """Everything as pods; one node is a simulated one.
+
+    Attributes:
+        name: of that node.
+        registry: HOST/PATH/ of our images.
+        tag: theirs.
+    """
 
     cluster: Cluster
+    name: str
+    registry: str
+    tag: str
 
-    @property
-    def name(self) -> str:
-        """Of the node with EPC: on a user's cluster KLOISTER_CLUSTER_NODE, or the first that takes every pod."""
-        if self.cluster.layout:
-            return "confidential"
-        free = (item for item in self.cluster.get("nodes")["items"] if "taints" not in item["spec"])
-        return os.environ.get("KLOISTER_CLUSTER_NODE") or str(next(free)["metadata"]["name"])
+    @classmethod
+    def on(cls, cluster: Cluster) -> Installation:
+        """What the bed has; on a user's cluster what the settings say, and the first node that takes every pod."""
+        if cluster.layout:
+            return cls(cluster, "confidential", "bed.invalid/", "test")
+        if "REGISTRY" not in SETTINGS:
+            pytest.skip("set KLOISTER_CLUSTER_REGISTRY: HOST/PATH/ of a registry to which `make images` went")
+        free = [item["metadata"]["name"] for item in cluster.get("nodes")["items"] if "taints" not in item["spec"]]
+        tag = SETTINGS.get("TAG", kloister.__version__)
+        return cls(cluster, SETTINGS.get("NODE", free[0]), SETTINGS["REGISTRY"], tag)
 
     @property
     def node(self) -> Node:
@@ -45,29 +55,13 @@ class Installation:
         """Of the simulated platform, as this machine sees it."""
         return Path(f"/proc/{self.node.machine.first}/root/run/kloister/platform")
 
-    @property
-    def registry(self) -> str:
-        """HOST/PATH/ of our images."""
-        return _REGISTRY if self.cluster.layout else os.environ[_REGISTRY_SETTING]
-
-    @property
-    def tag(self) -> str:
-        """Of our images."""
-        return _TAG if self.cluster.layout else os.environ.get("KLOISTER_CLUSTER_TAG", kloister.__version__)
-
     def bring_images(self, scratch: Path) -> None:
-        """Build an image per role and give it to the nodes; those of a user's cluster get them from its registry."""
-        if self.cluster.layout is None:
-            if not os.environ.get(_REGISTRY_SETTING):
-                pytest.skip(
-                    f"set {_REGISTRY_SETTING}: HOST/PATH/ of a registry to which the images of `make images` went"
-                )
-            return
+        """Build an image per role and give it to the nodes of the bed; others get them from their registry."""
         builder = Builder(scratch / "layers")
-        for name, role in ROLES.items():
+        for name, role in ROLES.items() if self.cluster.layout else ():
             archive = scratch / f"{name}.tar"
-            builder.build(role, f"oci-archive:{archive}:{_TAG}")
-            self.cluster.import_image(archive, f"{_REGISTRY}kloister-{name}:{_TAG}")
+            builder.build(role, f"oci-archive:{archive}:{self.tag}")
+            self.cluster.import_image(archive, f"{self.registry}kloister-{name}:{self.tag}")
 
     def install(self, size: str) -> None:
         """With so much EPC on the confidential node; returns when everything is ready."""

@@ -47,11 +47,11 @@ class Stack:
 
     def install(self) -> None:
         """Start everything and wait until the node offers its EPC."""
+        control = self._control  # before anything is made in a cluster that has none
         self.cluster.kubectl("create", "namespace", NAMESPACE)
         self.cluster.kubectl("label", "namespace", NAMESPACE, "kloister.dev/webhook=disabled")
         self.cluster.kubectl("apply", f"--filename={_RESOURCES}")
         self.cluster.apply(*_webhook())
-        control = self._control
         self._start(control, "webhook", "webhook", "--listen", f"0.0.0.0:{_PORT}", "--broker", BROKER)
         self._start(control, "controller", "controller")
         self._start(

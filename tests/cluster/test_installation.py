@@ -88,11 +88,11 @@ def test_an_agent_writes_its_own_nodes_report_and_no_others(
     system = replace(any_cluster, namespace=NAMESPACE)
     bound = ("--bound-object-kind=Pod", f"--bound-object-name={_agent(any_cluster, 'name')[0]}")
     own = system.bearing(system.kubectl("create", "token", "kloister-node", *bound).strip(), tmp_path)
-    change = ("patch", "confidentialnode", "--type=merge", '--patch={"spec":{"adopted":"trial"}}', "--dry-run=server")
-    own.kubectl(*change, installed.name)
-    report = any_cluster.get("confidentialnode", installed.name) | {"metadata": {"name": "ordinary"}}
-    with pytest.raises(BedError, match="report of its own node only"):
-        own.kubectl("create", "--dry-run=server", "--filename=-", stdin=json.dumps(report))
+    report = any_cluster.get("confidentialnode", installed.name)
+    for name, answer in {installed.name: "already exists", "another": "report of its own node only"}.items():
+        written = json.dumps({**report, "metadata": {"name": name}})
+        with pytest.raises(BedError, match=answer):
+            own.kubectl("create", "--dry-run=server", "--filename=-", stdin=written)
 
 
 def _agent(cluster: Cluster, field: str = "uid") -> list[str]:
