@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kloister.errors import KloisterError, Malformed, Unverified
-from kloister.formats.tokens import JwkSet
+from kloister.formats.tokens import JwkSet, Jws
+from kloister.formats.tokens.jose import known_algorithm
 from kloister.services.appraisal.envelopes import token_claims
 from kloister.services.appraisal.recognise import Kind
 from kloister.services.appraisal.result import Appraisal
@@ -35,7 +36,7 @@ def appraise_token(
     """Verify and judge a token; a refusal is a result. Without keys it is said whose it claims to be."""
     claims = token_claims(token)
     try:
-        verified = verify_token(token, _needed(kind, given, claims).keys, at, given.issuer if given else None)
+        verified = verify_token(token, _needed(kind, given, token, claims).keys, at, given.issuer if given else None)
     except (Malformed, Unverified) as reason:
         return Appraisal(genuine=False, accepted=False, kind=kind, reason=reason, unverified=claims)
     return _judged(kind, verified, policy, at)
@@ -47,9 +48,10 @@ def issuer_of(token: bytes) -> str:
     return issuer if isinstance(issuer, str) else ""
 
 
-def _needed(kind: Kind, given: TokenKeys | None, claims: dict[str, object]) -> TokenKeys:
+def _needed(kind: Kind, given: TokenKeys | None, token: bytes, claims: dict[str, object]) -> TokenKeys:
     if given is not None:
         return given
+    known_algorithm(Jws.parse(token).algorithm)  # no key would help a token that is not signed
     issuer = claims.get("iss")
     of = f", which says that {issuer[:128]!a} issued it" if isinstance(issuer, str) else ""
     raise Unverified(

@@ -105,6 +105,12 @@ def test_without_keys_it_is_said_whose_it_claims_to_be() -> None:
     assert found.unverified == MAA
 
 
+def test_a_token_without_a_signature_is_called_so_even_without_keys() -> None:
+    found = judged(unsecured({}, json.dumps(MAA).encode()).encode(), keys=None)
+    assert found.reason is not None
+    assert (found.kind, found.genuine, found.reason.code) == ("maa-token", False, "token-unsecured")
+
+
 def test_each_refusal_has_its_code() -> None:
     good = token(MAA)
     assert reason(good) == "accepted"
