@@ -89,13 +89,13 @@ def parse_block(text: str, sections: Sequence[EpcSection]) -> int:
 
 
 def parse_sizes(text: str) -> tuple[EpcSection, ...]:
-    """The sections of `--simulate`: `64Gi`, or one size for each NUMA node, `32Gi,32Gi`.
+    """The sections of `--simulate`: `64Gi`, or one size for each NUMA node, `32Gi,32Gi`; whole MiB, as platforms have.
 
     Raises:
         Misconfigured: `simulated-epc`.
     """
     try:
-        sizes = [whole(part.strip()) for part in text.split(",")]
+        sizes = [whole(part.strip()) // MIB * MIB for part in text.split(",")]
     except Malformed:
         sizes = []
     if not 0 < len(sizes) <= _MOST_NODES or not all(_LEAST <= size <= _MOST for size in sizes):

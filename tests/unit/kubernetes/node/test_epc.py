@@ -41,6 +41,7 @@ def test_sections_of_unknown_nodes_have_blocks_of_unknown_nodes() -> None:
 def test_simulated_sizes_are_numbered_by_numa_node() -> None:
     assert parse_sizes("32Gi, 512Mi") == (EpcSection(0, 32 * GIB, "simulated"), EpcSection(1, 512 * MIB, "simulated"))
     assert total(parse_sizes("64Gi")) == 64 * GIB
+    assert total(parse_sizes("3000k")) == 2 * MIB, "platforms have whole MiB"
 
 
 @pytest.mark.parametrize(
