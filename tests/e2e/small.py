@@ -7,11 +7,11 @@ from pathlib import Path
 
 from kloister.images.importer import ImportOptions, import_image
 from kloister.images.samples.root import EPOCH, Root
-from tests.support.policies import policy
+from tests.support.policies import release_policy
 
 CAT = Path(shutil.which("cat") or "/bin/cat")
 OWNER = 101
-POLICY = policy(
+POLICY = release_policy(
     "home",
     "cat",
     """\

@@ -20,20 +20,15 @@ from kloister.images.sources import open_source
 from kloister.serve.demo.world import World
 from kloister.tee.simulated.client import PlatformClient
 from tests.support.pods import Pod, memory, unpack
+from tests.support.policies import release_policy
 
 BUSYBOX = Path(shutil.which("busybox") or "/bin/busybox")
 APP = 101
 SECRET = "a word that nobody else knows"
 USUAL = [memory("/run", APP), memory("/tmp", APP)]  # noqa: S108 (in the container)
 LAYER = ", {name: layer, kind: symmetric-key, bits: 256, imported: true}"
-POLICY = """\
-apiVersion: kloister.dev/v1
-kind: Policy
-metadata: {namespace: pods, name: @NAME@}
-attestation:
-  any: [{sgx: {mrenclave: "@MRENCLAVE@"}}]
-  simulated: allow
-secrets: [{name: word, kind: value}@LAYER@]
+SECRETS = "secrets: [{name: word, kind: value}@LAYER@]\n"
+SERVICES = """\
 services:
   - name: app
     environment: {WORD: "{{ secrets.word.value }}"}
@@ -146,7 +141,7 @@ class Stand:
         policy = ("pods", self.policy)
         broker = Broker(self.world.state.ca.read_text(), *policy, "app")
         private = bool(options.get("encrypt") or options.get("encrypt_files"))
-        template = POLICY.replace("@NAME@", self.policy).replace("@LAYER@", LAYER * private)
+        template = release_policy("pods", self.policy, SECRETS.replace("@LAYER@", LAYER * private) + SERVICES)
         chosen = ConvertOptions(date=clock.now().date(), policy=policy, broker=broker, template=template, **options)
         with open_source(f"oci:{self.base}/plain:box") as image:
             return convert(image, f"oci:{self.base}/{name}:box", runtime_layer(), key, chosen)

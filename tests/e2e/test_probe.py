@@ -28,6 +28,7 @@ from kloister.serve.demo.world import World
 from kloister.tee.simulated.client import PlatformClient
 from kloister.trust.verifier import INTEL_ROOT, Collateral, verify_sgx
 from kloister.trust.verifier import Root as TrustRoot
+from tests.support.policies import release_policy
 
 pytestmark = pytest.mark.e2e
 
@@ -36,18 +37,15 @@ _TMP = "/tmp"  # noqa: S108 -- the sandbox's own
 _UNMAPPED = 65534  # the kernel's overflowuid: owners of the host's devices
 _DATA = bytes(range(64))
 _POLICY = ("lab", "probe")
-_TEMPLATE = """\
-apiVersion: kloister.dev/v1
-kind: Policy
-metadata: {namespace: lab, name: probe}
-attestation:
-  any: [{sgx: {mrenclave: "@MRENCLAVE@"}}]
-  simulated: allow
+_TEMPLATE = release_policy(
+    *_POLICY,
+    """\
 secrets: [{name: token, kind: value}]
 services:
   - name: app
     environment: {TOKEN: "{{ secrets.token.value }}", HOST_PID: "@PID@"}
-"""
+""",
+)
 _USER = 1234
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OPTIONS = ImportOptions(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import Done, kloister, process
-from tests.support.policies import policy
+from tests.support.policies import release_policy
 
-POLICY = policy(
+POLICY = release_policy(
     "test",
     "box",
     """\

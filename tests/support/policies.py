@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def policy(namespace: str, name: str, rest: str) -> str:
+def release_policy(namespace: str, name: str, rest: str) -> str:
     """A policy's template; `rest` is its secrets and services, YAML."""
     return f"""\
 apiVersion: kloister.dev/v1
