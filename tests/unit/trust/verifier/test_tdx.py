@@ -191,7 +191,8 @@ def test_a_relaunch_is_explained_as_one(current: bytes) -> None:
         (f"TDX module TDX_{current[1]:02X}", "UpToDate"),
         ("at launch: TDX module TDX_01", "OutOfDate"),
     ]
-    assert said.matched[-1].parts[0].have == 4
+    launch = said.matched[-1]
+    assert (launch.next, launch.parts[0].have, launch.parts[0].needed) == (None, 4, None)
     still = replace(FORGE, version=5, report=replace(report, tee_tcb_svn2=_svn(4, 1))).verify().basis
     assert still is not None
     assert explain(still).updates == ("Update the TDX module (a package of the host's operating system, or BIOS).",)
@@ -202,6 +203,9 @@ def test_a_module_below_all_levels_is_to_be_updated() -> None:
         _report(tee_tcb_svn=_svn(3, 1)).verify()
     assert refusal.value.text == "No level of the module TDX_01 is reached by its SVN 3; the lowest asks for 4."
     assert refusal.value.hint.startswith("Update the TDX module")
+    with pytest.raises(Unverified) as refusal:
+        FORGE.verify(_info(lambda d: d.update(tdxModuleIdentities=[module("TDX_01")])))
+    assert refusal.value.text == "No level of the module TDX_01 is reached by its SVN 5."
 
 
 def test_what_the_components_are_is_kept_for_explanations() -> None:
