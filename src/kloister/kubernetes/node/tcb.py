@@ -12,12 +12,20 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from kloister import clock
-from kloister.errors import KloisterError
+from kloister.errors import KloisterError, Misconfigured, Unavailable
 from kloister.formats.dcap.status import TcbStatus
 
 _LOG = logging.getLogger("kloister.node.tcb")
 UNKNOWN = "unknown"
 _STATUSES = (*(str(status) for status in TcbStatus), UNKNOWN)
+_NO_QUOTE = Unavailable(
+    "tcb-no-quote", "No quote was made on this node yet.", "The first one that a pod takes tells the TCB."
+)
+_NO_COLLATERAL = Misconfigured(
+    "tcb-no-collateral",
+    "Nobody was named who has the collateral of this platform.",
+    "Set KLOISTER_COLLATERAL_SOURCES for the agent.",
+)
 _PAUSE = 300.0  # seconds between two judgements: a TCB recovery is seen within them
 _AGAIN = 30.0  # seconds after one that failed
 _SOON = 1.0  # seconds between two looks for a first quote
@@ -53,7 +61,7 @@ class TcbWatch(Collector):
     """
 
     def __init__(self, quote: Callable[[], bytes | None], judge: Judge | None) -> None:
-        self.standing = Standing(reason="tcb-no-quote" if judge else "tcb-no-collateral")
+        self.standing = Standing(reason=(_NO_QUOTE if judge else _NO_COLLATERAL).code)
         self._quote = quote
         self._judge = judge
 

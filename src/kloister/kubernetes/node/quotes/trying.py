@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from kloister.errors import Unavailable, Unverified
 from kloister.formats.protocol import aesm
 from kloister.formats.protocol.aesm import Answer, Asked
-from kloister.formats.protocol.aesm_codes import AesmCode, reason_of
+from kloister.formats.protocol.aesm_codes import AesmCode
 
 _KEY_ID = 32  # bytes of an attestation key's name
 _REPORT = 432  # bytes, sgx_report_t
@@ -44,8 +44,9 @@ async def try_quote(ask: Callable[[Asked], Awaitable[Answer]]) -> None:
 
 def _require(answer: Answer) -> Answer:
     if answer.code != AesmCode.SUCCESS:
-        reason = reason_of(answer.code)
         raise Unavailable(
-            reason, f"AESM refuses with error {answer.code}.", f"`kloister explain {reason}` says what to do."
+            f"aesm-{answer.code}",
+            f"AESM refuses with error {answer.code}.",
+            f"`kloister explain aesm-{answer.code}` says what to do.",
         )
     return answer
