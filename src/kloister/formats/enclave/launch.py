@@ -74,7 +74,8 @@ class Private:
         tree_digest: of the encrypted tree of the private entries, as `sha256:..`; `tree_size` its bytes.
         layers: the encrypted layers.
         links: the public root has links at the topmost private paths, which lead into `PRIVATE_ROOT`: the entries are
-            placed there. Otherwise they are placed at their own paths.
+            placed there. Otherwise they are placed at their own paths, and the document says nothing of it, as before
+            there were links: what was converted then is read, and measured, as it was.
     """
 
     secret: str
@@ -175,7 +176,7 @@ def _private_json(private: Private | None) -> dict[str, Any] | None:
         return None
     return {
         "secret": private.secret,
-        "links": private.links,
+        **({"links": True} if private.links else {}),
         "tree": {"digest": private.tree_digest, "size": private.tree_size},
         "layers": [
             {"digest": x.digest, "size": x.size, "mediaType": x.media_type, "hmac": x.hmac, "nonce": x.nonce}
@@ -238,6 +239,11 @@ class _Fields:
         value = self.text(name)
         if not _is_path(value):
             raise self._bad(name, "is not an absolute and normal path")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """A boolean; false where it is missing."""
+        value: bool = self.take(name, bool) if name in self._left else False
         return value
 
     def inner(self, name: str) -> _Fields:
@@ -318,7 +324,7 @@ def _private(fields: _Fields | None) -> Private | None:
         tree_digest=tree.text("digest", _DIGEST),
         tree_size=tree.number("size"),
         layers=tuple(_layer(layer) for layer in fields.objects("layers")),
-        links=fields.take("links", bool),
+        links=fields.flag("links"),
     )
     tree.finish()
     fields.finish()

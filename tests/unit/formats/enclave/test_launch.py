@@ -77,8 +77,18 @@ def _changed(path: str, value: Any) -> bytes:
     return json.dumps(tree, separators=(",", ":"), sort_keys=True).encode()
 
 
-TREE = {"digest": "sha256:" + 64 * "0", "size": 1}
-PRIVATE: dict[str, Any] = {"secret": "a", "tree": TREE, "layers": [], "links": False}
+TREE: dict[str, Any] = {"digest": "sha256:" + 64 * "0", "size": 1}
+PRIVATE: dict[str, Any] = {"secret": "a", "tree": TREE, "layers": []}
+
+
+def test_images_from_before_there_were_links_are_what_they_were() -> None:
+    before = LaunchDocument.parse(_changed("private", PRIVATE))
+    assert before.private == Private("a", TREE["digest"], 1, ())
+    after = LaunchDocument.parse(_changed("private", PRIVATE | {"links": True}))
+    assert after.private == Private("a", TREE["digest"], 1, (), links=True)
+    with pytest.raises(Malformed) as caught:
+        LaunchDocument.parse(_changed("private", PRIVATE | {"links": False}))
+    assert caught.value.code == "launch-canonical"
 
 
 @pytest.mark.parametrize(
