@@ -44,20 +44,28 @@ def attestation_claims(judged: Claims, issued: Claims) -> Claims:
 class PayloadForm:
     """The payload of tokens that have most claims in common: written once, but for places that are filled in."""
 
-    text: str = field(repr=False)
+    parts: tuple[str, ...] = field(repr=False)  # before, between and behind the places
     names: tuple[str, ...]  # of what is filled in, in the order of the places
 
     @classmethod
     def of(cls, claims: Mapping[str, Any], names: Iterable[str]) -> Self:
         """With these claims, and places for others."""
-        places = dict.fromkeys(names, "%s")
-        texts = {name: json_text(value).replace("%", "%%") for name, value in claims.items()} | places
-        members = (f"{json_text(name).replace('%', '%%')}:{texts[name]}" for name in sorted(texts))
-        return cls("{" + ",".join(members) + "}", tuple(sorted(places)))
+        parts, places, begin = [""], sorted(names), "{"
+        for name in sorted([*claims, *places]):
+            parts[-1] += f"{begin}{json_text(name)}:"
+            if name in claims:
+                parts[-1] += json_text(claims[name])
+            else:
+                parts.append("")
+            begin = ","
+        parts[-1] += "}"
+        return cls(tuple(parts), tuple(places))
 
     def filled(self, texts: Mapping[str, str]) -> bytes:
         """As `payload`; `texts` are the others' values in JSON."""
-        return (self.text % tuple([texts[name] for name in self.names])).encode("ascii")
+        filled = [""] * (len(self.parts) + len(self.names))
+        filled[::2], filled[1::2] = self.parts, [texts[name] for name in self.names]
+        return "".join(filled).encode("ascii")
 
 
 def draft_token(claims: Claims, key: SigningKey) -> str:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
 from sqlalchemy import Engine, delete, func, insert, select, text, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from kloister import clock
 from kloister.errors import KloisterError, Misconfigured, Unavailable
 from kloister.services.storage import attestation_schema as schema
 from kloister.services.storage.attestation_records import InstancePolicy, ManagementCertificate, SigningKeyRecord
 from kloister.services.storage.auditing import AuditedTransaction
 from kloister.services.storage.engines import postgresql_engine, sqlite_engine, translated
 
+_SETTLED = 10.0  # seconds after which what was written is committed, and another write has another time
+_TRUSTED = 1.0  # seconds after which SQLite is asked in any case
 _LOCK = 0x6B6C6F6973746572  # "kloister": the advisory lock of PostgreSQL that writers take in turn
 _DRIVERS = ("sqlite", "postgresql+psycopg")
 
@@ -108,23 +112,47 @@ class AttestationStore:
 
 
 class _FileWatch:
-    """Sees that a file of SQLite was changed by any other connection, without a transaction (PRAGMA data_version)."""
+    """Sees that a file of SQLite was changed by any other connection, without a transaction (PRAGMA data_version).
+
+    SQLite is asked only if its log (PATH-wal), to which every commit writes and which stays while anybody is connected,
+    was written to since, or so shortly before that the commit may not be through, or the next have the same time.
+    """
 
     def __init__(self, path: str) -> None:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._log: int | None = None
+        # when the log was written, until when that counts, the number
+        self._known: tuple[float, float, int] | None = None
+        self._path = path
 
     def generation(self) -> int:
         """A number that changes with every commit of others; this connection makes none."""
+        if self._log is None:
+            number = self._asked()
+            with self._lock, suppress(OSError):  # there is a log from here on
+                self._log = self._log or os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            return number
+        now, known, written = clock.monotonic(), self._known, os.fstat(self._log).st_mtime
+        if known is not None and known[0] == written and now < known[1]:
+            return known[2]
+        number = self._asked()
+        settled = clock.now().timestamp() - written > _SETTLED
+        self._known = (written, now + _TRUSTED, number) if settled else None
+        return number
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+        if self._log is not None:
+            os.close(self._log)
+
+    def _asked(self) -> int:
         try:
             with self._lock:
                 return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error as error:
             raise Unavailable("storage-failed", f"The database cannot be used now: {error}.", "Try again.") from None
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
 
 
 def _checked(text_: str) -> URL:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from kloister.errors import Misconfigured, Unavailable
 from kloister.services.broker import audit
 from kloister.services.broker.vault import Vault
+from kloister.services.storage import attestation
 from kloister.services.storage import attestation_schema as schema
 from kloister.services.storage.attestation import AttestationStore
 from kloister.services.storage.attestation_records import InstancePolicy, ManagementCertificate, SigningKeyRecord
@@ -228,3 +230,34 @@ def test_a_server_that_is_away_is_said() -> None:
         AttestationStore("postgresql+psycopg://nobody@127.0.0.1:1/none")
     assert caught.value.code == "storage-failed"
     assert "nobody" not in str(caught.value)
+
+
+def test_the_file_is_asked_only_after_it_was_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    original = attestation._FileWatch._asked
+
+    def counted(self: attestation._FileWatch) -> int:
+        asked.append(self)
+        return original(self)
+
+    monkeypatch.setattr(attestation._FileWatch, "_asked", counted)
+    url, log = f"sqlite:///{tmp_path / 'a.db'}", tmp_path / "a.db-wal"
+    store, other = AttestationStore(url), AttestationStore(url)
+    store.generation()
+    for number in range(3):
+        with other.write() as transaction:
+            transaction.add_policy(policy(number + 1))
+        seen = [store.generation() for _ in range(3)]  # written to lately: asked each time
+        os.utime(log, (1, 1 + number))  # long ago
+        seen += [store.generation() for _ in range(3)]
+        assert len(set(seen)) == 1
+        with other.write() as transaction:
+            transaction.add_policy(policy(number + 11))
+        assert store.generation() != seen[0]
+    assert asked.count(store._watch) == 1 + 3 * (3 + 1 + 1)
+    os.utime(log, (1, 1))
+    monkeypatch.setattr(attestation, "_TRUSTED", 0.0)
+    assert len({store.generation() for _ in range(3)}) == 1
+    assert asked.count(store._watch) == 1 + 3 * (3 + 1 + 1) + 3
+    store.close()
+    other.close()
