@@ -42,8 +42,10 @@ class Installation:
         if "REGISTRY" not in SETTINGS:
             pytest.skip("set KLOISTER_CLUSTER_REGISTRY: HOST/PATH/ of a registry to which `make images` went")
         free = [item["metadata"]["name"] for item in cluster.get("nodes")["items"] if "taints" not in item["spec"]]
-        tag = SETTINGS.get("TAG", kloister.__version__)
-        return cls(cluster, SETTINGS.get("NODE", free[0]), SETTINGS["REGISTRY"], tag)
+        name = SETTINGS.get("NODE") or next(iter(free), "")
+        if not name:
+            pytest.skip("set KLOISTER_CLUSTER_NODE: every node of the cluster has taints")
+        return cls(cluster, name, SETTINGS["REGISTRY"], SETTINGS.get("TAG", kloister.__version__))
 
     @property
     def node(self) -> Node:
