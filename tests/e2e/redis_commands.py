@@ -119,16 +119,24 @@ class Redis:
     def __init__(self, port: int, password: str) -> None:
         self._sock = socket.create_connection(("127.0.0.1", port), 20)
         self._file = self._sock.makefile("rb")
-        self.ask(("AUTH", password))
+        try:
+            self.ask(("AUTH", password))
+        except OSError:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
+    def close(self) -> None:
+        """End the connection."""
+        self._file.close()
+        self._sock.close()
+
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._sock.close()
+        self.close()
 
     def ask(self, *asked: Command) -> list[Any]:
         """The answers to a pipeline of commands."""
