@@ -7,7 +7,7 @@ released, asks the platform at the allocation's socket as every process of the e
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,12 +19,31 @@ from kloister.runtime.launcher.handover import close_descriptors
 from kloister.runtime.launcher.lockdown import restrict_writes
 from kloister.runtime.linux import process, seccomp
 from kloister.runtime.pod.memory import clear
+from kloister.runtime.pod.mounts import ATTESTATION, Mount
 from kloister.runtime.pod.pseudofiles import PseudoFiles
 from kloister.tee.device import Device
 
 _REPORT_DATA, _TARGET_INFO = 64, 512  # bytes
 _SEAL_FLAGS, _SEAL_XFRM, _SEAL_MISC = (1 << 64) - 1, 0xFFFFFFFFFFF9FF1B, (1 << 32) - 1  # Gramine's sgx.seal_key.*_mask
 _READY = b"+"
+_HINT = f"Mount an emptyDir of medium Memory at {ATTESTATION} for this container alone, as the webhook does."
+
+
+def is_wanted(mounts: Iterable[Mount], directory: Path = Path(ATTESTATION)) -> bool:
+    """Whether memory is mounted for the files.
+
+    Args:
+        mounts: of this container, of which `require_known` thinks well.
+        directory: where the files are looked for; another one for tests.
+
+    Raises:
+        Denied: `pod-attestation`: what is there came with a mount above, and an application would take it for ours.
+    """
+    if any(mount.point == str(directory) for mount in mounts):
+        return True
+    if os.path.lexists(directory):
+        raise Denied("pod-attestation", f"What is at {directory} is no memory of this container.", _HINT)
+    return False
 
 
 def start(directory: Path, socket: str, channel: Channel) -> None:
@@ -127,8 +146,8 @@ def _empty(directory: Path) -> None:
     except OSError as error:
         raise Denied(
             "pod-attestation",
-            f"{error.filename} was made by somebody else and cannot be removed: {error.strerror}.",
-            f"Mount an emptyDir of medium Memory at {directory} for this container alone, as the webhook does.",
+            f"{directory} has something of somebody else ({error.filename}: {error.strerror}).",
+            _HINT,
         ) from None
 
 
@@ -139,8 +158,8 @@ def _answer(directory: Path, processor: Processor, target_info: bytes, ready: in
         process.set_name(b"attestation")
         _keep(ready)
         files = PseudoFiles(directory, processor.contents(), lambda text: channel.log(f"/dev/attestation/{text}"))
+        restrict_writes([str(directory)])  # before the first name is followed that another container may have made
         _make(directory, target_info, files)
-        restrict_writes([str(directory)])
         seccomp.install(seccomp.program(notify=False), notify=False)
         os.write(ready, _READY)
         os.close(ready)

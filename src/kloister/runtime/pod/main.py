@@ -64,8 +64,9 @@ def start(channel: Channel) -> NoReturn:
         private.require_place(launch.private, seen)
     mounts.require_known(seen, launch)  # step 2
     require_tree(measured.tree, seen)
+    answering = attestation.is_wanted(seen)
     device, _ = Device.attach(SOCKET_PATH, measured.attach)  # step 3
-    if any(mount.point == mounts.ATTESTATION for mount in seen):
+    if answering:
         attestation.start(Path(mounts.ATTESTATION), SOCKET_PATH, channel)  # before this process knows a secret
     with device:
         bundle = get_secrets(launch, _host(os.environ), device, channel)

@@ -12,6 +12,7 @@ from kloister.formats.enclave.runtime import MEMORY
 from kloister.runtime.launcher.placing import Root
 from kloister.runtime.pod.mounts import Mount, holding
 
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLACES = (MEMORY, "/dev/shm")  # noqa: S108 -- /dev/shm is the pod's: its other containers see it, too
 
 
@@ -84,12 +85,48 @@ def _no_place(path: bytes, why: str) -> Unavailable:
 
 
 def clear(directory: str | Path) -> None:
-    """Remove everything in a directory; links are not followed. Raises `OSError` where something cannot be removed."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                Path(entry).chmod(0o700)
-                clear(entry.path)
-                Path(entry).rmdir()
-            else:
-                Path(entry).unlink()
+    """Remove everything in a directory, whatever an application made of it; links are not followed.
+
+    Raises:
+        OSError: something cannot be removed, or the directory itself is a link.
+    """
+    top = os.open(directory, _LIST)
+    try:
+        while names := os.listdir(top):  # noqa: PTH208 -- of a descriptor, which pathlib does not know
+            for name in names:
+                _remove(name, top)
+    finally:
+        os.close(top)
+
+
+def _remove(name: str, top: int) -> None:
+    """Remove an entry; directories that are in it move up to the top first, so that none is ever too deep."""
+    try:
+        os.unlink(name, dir_fd=top)
+    except IsADirectoryError:
+        inside = _opened(name, top)
+        try:
+            for child in os.listdir(inside):  # noqa: PTH208 -- as above
+                _lift(child, inside, top)
+        finally:
+            os.close(inside)
+        os.rmdir(name, dir_fd=top)
+
+
+def _lift(child: str, inside: int, top: int) -> None:
+    try:
+        os.unlink(child, dir_fd=inside)
+    except IsADirectoryError:
+        os.close(_opened(child, inside))  # only a directory that may be written can be moved
+        os.rename(child, f"kloister-{entropy.identifier()}", src_dir_fd=inside, dst_dir_fd=top)
+
+
+def _opened(name: str, parent: int) -> int:
+    """A directory that was given all its user's permissions."""
+    found = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        itself = f"/proc/self/fd/{found}"
+        os.chmod(itself, 0o700)  # noqa: PTH101 -- what was opened, whoever has the name by now
+        return os.open(itself, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(found)

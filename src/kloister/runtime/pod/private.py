@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -68,9 +70,13 @@ def place(private: Private, keys: Mapping[str, bytes], memory: Path = Path(MEMOR
 
 
 def _empty(directory: Path) -> None:
+    """A directory that nobody else may change, with nothing in it."""
     try:
         directory.mkdir(mode=0o755, exist_ok=True)
+        if directory.lstat().st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(directory))
         clear(directory)
+        directory.chmod(0o755)
     except OSError as error:
-        text = f"{error.filename} was made by somebody else: {error.strerror}."
+        text = f"{directory} was made by somebody else ({error.filename}: {error.strerror})."
         raise Denied("pod-private-memory", text, "Let no two containers share this volume.") from None

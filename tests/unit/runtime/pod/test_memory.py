@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kloister.errors import Denied, Unavailable
-from kloister.runtime.pod.memory import Memory
+from kloister.runtime.pod.memory import Memory, clear
 from kloister.runtime.pod.mounts import Mount
 
 OWNER = (os.getuid(), os.getgid())
@@ -68,3 +68,26 @@ def test_links_are_not_followed(places: tuple[Path, Path, tuple[Mount, ...]]) ->
         Memory(mounts, (str(memory),)).file(bytes(memory / "out/a"), b"secret", 0o400, OWNER)
     assert refused.value.code == "place-refused"
     assert list(disk.iterdir()) == []
+
+
+def test_everything_is_cleared_however_deep_and_nothing_behind_a_link(tmp_path: Path) -> None:
+    place, outside = tmp_path / "place", tmp_path / "outside"
+    for directory in (place, outside, place / "closed", place / "closed/inside"):
+        directory.mkdir()
+    (outside / "kept").write_bytes(b"")
+    (place / "link").symlink_to(outside)
+    (place / "closed/inside/link").symlink_to(outside)
+    (place / "closed/inside").chmod(0o500)
+    (place / "closed").chmod(0)
+    deep = place
+    for _ in range(1200):  # deeper than the interpreter's recursion goes
+        deep /= "d"
+        deep.mkdir()
+    (deep / "file").write_bytes(b"")
+    clear(place)
+    assert list(place.iterdir()) == []
+    assert [path.name for path in outside.iterdir()] == ["kept"]
+    (tmp_path / "name").symlink_to(outside)
+    with pytest.raises(OSError, match=r"name|directory"):
+        clear(tmp_path / "name")
+    assert [path.name for path in outside.iterdir()] == ["kept"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kloister.errors import KloisterError, Misconfigured
+from kloister.runtime.pod.memory import clear
 from kloister.runtime.pod.mounts import Mount
 from kloister.runtime.pod.private import place, require_place
 from tests.unit.runtime.launcher.test_private import KEYS, SECRET, Image, flip
@@ -73,9 +75,29 @@ def test_changed_parts_and_other_keys_are_refused(image: Image, memory: Path) ->
     assert refused(image, memory) == "private-missing"
 
 
-def test_a_volume_that_somebody_else_uses_is_refused(image: Image, memory: Path) -> None:
+def test_a_volume_that_somebody_else_uses_is_refused(image: Image, memory: Path, tmp_path: Path) -> None:
+    place(image.private, KEYS, memory, image.root)
+    clear(memory)
     (memory / "private").write_bytes(b"")
     assert refused(image, memory) == "pod-private-memory"
+    (memory / "private").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/kept").write_bytes(b"")
+    (memory / "private").symlink_to(tmp_path / "elsewhere")
+    assert refused(image, memory) == "pod-private-memory"
+    assert (tmp_path / "elsewhere/kept").exists()
+
+
+def test_nobody_else_may_change_what_was_checked(image: Image, memory: Path) -> None:
+    (memory / "private").mkdir()
+    (memory / "private").chmod(0o777)
+    place(image.private, KEYS, memory, image.root)
+    assert stat.S_IMODE((memory / "private").stat().st_mode) == 0o755
+    if os.geteuid() == 0:  # only root makes somebody else's directory
+        clear(memory)
+        (memory / "private").mkdir()
+        os.chown(memory / "private", 1, 1)
+        assert refused(image, memory) == "pod-private-memory"
 
 
 @pytest.mark.parametrize("mount", [replace(HERE, memory=False), replace(HERE, point="/.kloister")])
