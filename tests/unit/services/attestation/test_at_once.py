@@ -95,6 +95,23 @@ def test_whole_and_in_parts(port: int, given: bytes, status: int) -> None:
     assert whole[0] == status
 
 
+@pytest.mark.parametrize("pauses", [[0.0], [0.2], [0.0, 0.0, 0.0], [0.0, 0.2]])
+def test_a_body_may_come_after_its_head(port: int, pauses: list[float]) -> None:
+    given = request()
+    end = given.index(b"\r\n\r\n") + 4
+    with connected(port) as connection, connection.makefile("rb") as received:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(2):
+            connection.sendall(given[:end])
+            for number, pause in enumerate(pauses):
+                time.sleep(pause)
+                last = number == len(pauses) - 1
+                connection.sendall(given[end + number * 100 : None if last else end + number * 100 + 100])
+            assert answer(received)[0] == 200
+        connection.sendall(given[:end])  # and one that breaks off
+    assert asked(port, given)[0] == 200
+
+
 def test_answers_come_in_the_order_of_the_requests(port: int) -> None:
     drafted = request({**BODY, "draftPolicyForAttestation": PERMIT})
     with connected(port) as connection, connection.makefile("rb") as received:

@@ -6,11 +6,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from kloister.services.attestation.listening import AttestationProtocol
+from kloister.services.attestation.listening import AttestationProtocol, Rest
 from kloister.services.broker import listeners
 from kloister.services.broker.binding import bind_tcp
 from kloister.services.broker.listeners import Listener, TimelyProtocol
@@ -89,3 +89,38 @@ def test_what_comes_behind_a_body_is_not_kept() -> None:
         client.sendall(PIECES + b"X-Trailer: " + b"y" * 1000 + b"\r\n\r\n" + ASK)
         answers(client, 2)
     assert [sorted(name for name, _ in each) for each in SEEN] == [[b"host", b"transfer-encoding"], [b"host"]]
+
+
+class Wire:
+    """A transport that only says whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_who_rests_too_long_is_closed_and_who_is_busy_is_not() -> None:
+    asyncio.run(_rests())
+
+
+async def _rests() -> None:
+    loop, busy, wires = asyncio.get_running_loop(), [False], [Wire() for _ in range(3)]
+    resting, asking, waiting = (Rest(loop, cast("Any", wire), 0.2, lambda: busy[0]) for wire in wires)
+    resting.begin()
+    asking.begin()
+    for _ in range(6):
+        await asyncio.sleep(0.1)
+        asking.begin()
+    assert [wire.closed for wire in wires] == [True, False, False]
+    busy[0] = True
+    waiting.begin()
+    await asyncio.sleep(0.5)
+    assert not wires[1].closed
+    assert not wires[2].closed
+    busy[0] = False
+    waiting.begin()
+    await asyncio.sleep(0.5)
+    assert wires[2].closed
+    asking.stop()
