@@ -58,3 +58,25 @@ def test_a_platform_below_all_levels_is_told_what_it_has(domain: bytes | None) -
     assert refused.value.code == "tcb-unsupported"
     assert "PCESVN 5" in refused.value.text
     assert ("TEE_TCB_SVN 0100" in refused.value.text) == (domain is not None)
+
+
+@pytest.mark.parametrize(
+    ("svns", "reached"),
+    [
+        ((3, 0, 3, 3), True),
+        ((2, 0, 3, 3), False),
+        ((3, 0, 2, 3), False),
+        ((0, 1, 3, 3), True),  # the first two are the module's, which its version names
+        ((3, 1, 2, 3), False),
+        ((3, 1, 3, 2), False),
+    ],
+)
+def test_each_component_of_a_domain_counts_but_for_those_of_a_module_with_a_version(
+    svns: tuple[int, ...],
+    reached: bool,  # noqa: FBT001 -- a row
+) -> None:
+    forge = TdForge()
+    info = TcbInfo.parse(forge.documents()["tcb_info"])
+    high, low = (replace(info.levels[0], tdx_components=(*first, *[0] * 12)) for first in ((3, 0, 3, 3), (0, 0, 0, 0)))
+    found = match_platform(replace(info, levels=(high, low)), forge.pki.extension, bytes([*svns, *[0] * 12]))
+    assert (found is high) == reached
