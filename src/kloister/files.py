@@ -77,7 +77,7 @@ def _partials(path: Path) -> list[Path]:
     try:
         with os.scandir(path.parent) as entries:
             return [path.parent / entry.name for entry in entries if entry.name.startswith(beginning)]
-    except FileNotFoundError:
+    except OSError:  # not there, or not to be listed: who writes into it will hear why
         return []
 
 
