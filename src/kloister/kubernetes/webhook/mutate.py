@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 from kloister.errors import Malformed
 from kloister.formats.enclave.runtime import MEMORY
 from kloister.kubernetes.names import EPC, TAINT
+from kloister.kubernetes.quantity import whole
 from kloister.kubernetes.webhook.epc import Request, requested, resources
 
 PROVISION_ANNOTATION = "sgx.intel.com/quote-provider"  # names the container that makes quotes in process (Intel's name)
@@ -132,13 +134,28 @@ def _places(pod: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
     """Where each container gets memory -> its size."""
     size = _annotations(pod).get(MEMORY_ANNOTATION)
     places = {ATTESTATION_PATH: _ATTESTATION_SIZE} if settings.simulated else {}
-    return places if size is None else {**places, MEMORY: size}
+    return places if size is None else {**places, MEMORY: _sized(size)}
+
+
+def _sized(size: object) -> object:
+    """The annotation's size: the API server would call what is none our mistake, and take 0 for no limit."""
+    try:
+        given = whole(size)
+    except Malformed as error:
+        raise Malformed(error.code, f"{MEMORY_ANNOTATION}: {error.text}", error.hint) from None
+    if given == 0:
+        raise Malformed("quantity", f"{MEMORY_ANNOTATION} is no memory at all.", "Write its size, for instance 256Mi.")
+    return size
 
 
 def _memory(
     spec: Mapping[str, Any], containers: list[tuple[str, Mapping[str, Any]]], places: Mapping[str, Any]
 ) -> Patch:
     """A volume for each container and place, where the pod mounts nothing itself: no two containers share one."""
+    present = spec.get("volumes") or []
+    if not isinstance(present, list) or not all(isinstance(item, dict) for item in present):
+        raise _shape("volumes")
+    taken = {item.get("name") for item in present}
     volumes: Patch = []
     patches: Patch = []
     for path, container in containers:
@@ -148,11 +165,16 @@ def _memory(
         mounts: Patch = []
         for place, size in places.items():
             if not any(_holds(item.get("mountPath"), place) for item in mounted):
-                name = "-".join(["kloister", place.rpartition("/")[2], *path.lower().split("/")[2:]])
+                name = _free("-".join(["kloister", place.rpartition("/")[2], *path.lower().split("/")[2:]]), taken)
                 volumes.append({"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": size}})
                 mounts.append({"name": name, "mountPath": place})
         patches += _append(f"{path}/volumeMounts", bool(mounted), mounts)
-    return _append("/spec/volumes", bool(spec.get("volumes")), volumes) + patches
+    return _append("/spec/volumes", bool(present), volumes) + patches
+
+
+def _free(name: str, taken: set[Any]) -> str:
+    """The name, or where it is taken with a number: containers move when another webhook puts one in front."""
+    return next(chosen for chosen in chain([name], (f"{name}-{n}" for n in count(2))) if chosen not in taken)
 
 
 def _holds(mount: object, place: str) -> bool:

@@ -120,6 +120,34 @@ def test_where_nodes_are_simulated_each_container_gets_memory_for_its_pseudo_fil
     assert "volumeMounts" not in spec["containers"][0]
 
 
+def test_names_of_volumes_that_are_taken_are_not_taken_again() -> None:
+    """By the pod itself, or by an earlier call, after which another webhook has put a container in front."""
+    document = pod({"sgx.intel.com/epc": "8Mi"}, volumes=[{"name": "kloister-attestation-containers-1"}])
+    once = mutated(document, SIMULATED)
+    app = once["spec"]["containers"][0]
+    once["spec"]["containers"] = [{**pod({"sgx.intel.com/epc": "8Mi"})["spec"]["containers"][0], "name": "new"}, app]
+    spec = mutated(once, SIMULATED)["spec"]
+    assert spec["containers"][1] == app
+    names = [volume["name"] for volume in spec["volumes"]]
+    assert sorted(set(names)) == sorted(names)
+    mounts = [container["volumeMounts"] for container in spec["containers"]]
+    assert len({mount["name"] for (mount,) in mounts}) == 2
+    assert all(len(name) <= 63 for name in names)
+
+
+@pytest.mark.parametrize("size", ["64", "1Gi", "0", "-1Mi", "much", "1.5", ""])
+def test_a_size_of_memory_that_cannot_be_meant_is_refused_with_its_name(size: str) -> None:
+    document = pod({"sgx.intel.com/epc": "8Mi"})
+    document["metadata"]["annotations"] = {"kloister.dev/private-memory": size}
+    if size in {"64", "1Gi"}:
+        assert mutated(document)["spec"]["volumes"][0]["emptyDir"]["sizeLimit"] == size
+        return
+    with pytest.raises(Malformed) as caught:
+        mutate(document, SETTINGS)
+    assert caught.value.code == "quantity"
+    assert "kloister.dev/private-memory" in caught.value.text
+
+
 @pytest.mark.parametrize("places", [("/dev/attestation", "/.kloister/memory"), ("/dev", "/.kloister/")])
 def test_what_the_pod_mounts_itself_stays(places: tuple[str, str]) -> None:
     document = pod({"sgx.intel.com/epc": "8Mi"}, volumes=[{"name": "mine", "emptyDir": {"medium": "Memory"}}])
