@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import stat
 import subprocess
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -85,6 +87,20 @@ def test_what_was_in_dev_attestation_before_is_gone(stand: Stand, tmp_path: Path
         ran = stand.pod(mounts=[*USUAL, mount("/dev/attestation", str(volume))]).run()
         assert ran.status == 0
         assert bytes(16).hex() not in ran.output.splitlines()[11].split()
+
+
+def test_what_a_mount_above_has_at_dev_attestation_is_refused(stand: Stand, tmp_path: Path) -> None:
+    os.mknod(tmp_path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))  # runc wants it
+    (tmp_path / "null").chmod(0o666)
+    tmp_path.chmod(0o755)
+    (tmp_path / "attestation/keys").mkdir(parents=True)
+    (tmp_path / "attestation/keys/_sgx_mrenclave").write_bytes(bytes(16))
+    ran = stand.pod(mounts=[*USUAL, mount("/dev", str(tmp_path))]).run()
+    assert (ran.status, ran.output) == (70, ""), ran.log
+    assert json.loads(ran.log.splitlines()[-1])["code"] == "pod-attestation", "the termination log is hidden as well"
+    shutil.rmtree(tmp_path / "attestation")
+    ran = stand.pod(mounts=[*USUAL, mount("/dev", str(tmp_path))]).run()
+    assert ran.output.splitlines()[9] == '{"quote"'
 
 
 def test_where_the_files_cannot_be_made_the_application_starts_without_them(stand: Stand) -> None:

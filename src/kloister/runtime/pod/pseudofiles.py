@@ -26,8 +26,8 @@ class PseudoFiles:
 
     Args:
         directory: where they are made.
-        contents: name -> what makes its content; a `KloisterError` of it leaves the file empty, and is told.
-        tell: takes a remark for the operator; each different one once.
+        contents: name -> what makes its content; an error of it leaves the file empty, and is told.
+        tell: takes a remark for the operator; each different one once. An OSError of it is nobody's affair.
     """
 
     def __init__(
@@ -82,6 +82,8 @@ class PseudoFiles:
             return self._contents[name]()
         except KloisterError as error:
             self._remark(f"{name}: {error.code}: {error.text}")
+        except Exception as error:  # noqa: BLE001 -- one file is empty, rather than all of them for good
+            self._remark(f"{name}: {type(error).__name__}")
         return b""
 
     def _fresh(self, name: str) -> int:
@@ -101,4 +103,5 @@ class PseudoFiles:
     def _remark(self, text: str) -> None:
         if text not in self._told and len(self._told) < _MOST_REMARKS:
             self._told.add(text)
-            self._tell(text)
+            with suppress(OSError):  # the log is the application's as well, which may have closed it or filled it up
+                self._tell(text)

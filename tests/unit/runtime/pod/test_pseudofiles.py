@@ -120,3 +120,20 @@ def test_a_file_that_cannot_be_renewed_goes_away_until_it_can(directory: Path) -
             subprocess.run(["sleep", "0.1"], check=True)
             deadline -= 1
         assert (place / "file").read_bytes() == b"content"
+
+
+def test_remarks_that_nobody_takes_and_faults_of_our_own_end_nothing(directory: Path) -> None:
+    """The application's program may make the log it shares with this process non-blocking, or close it."""
+
+    def fail() -> bytes:
+        raise ValueError("a secret")
+
+    def tell(text: str) -> None:
+        (directory / text).touch()
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with served(PseudoFiles(directory, {"file": fail, "other": lambda: b"other"}, tell)):
+        for _ in range(3):
+            assert (directory / "file").read_bytes() == b""
+            assert (directory / "other").read_bytes() == b"other"
+        assert [path.name for path in directory.glob("*: *")] == ["file: ValueError"], "and no word of it"
