@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from kloister.errors import Unverified
 from kloister.formats.pki import Certificate
-from kloister.trust.verifier.chain import PCK_CHAIN, prove_chain
-from tests.support.evidence import Forge, code_of
+from kloister.trust.verifier.chain import PCK_CHAIN, check_period, prove_chain
+from tests.support.evidence import NOW, Forge, code_of
 
 FORGE = Forge()
 CHAIN = [each.certificate for each in (FORGE.pki.pck, FORGE.pki.ca, FORGE.pki.root)]
@@ -47,3 +48,13 @@ def test_a_root_that_is_not_trusted_is_named() -> None:
             prove_chain(chain, PCK_CHAIN, [])
         end = name if len(chain) == 3 else f"the issuer of {CHAIN[1].common_name}"
         assert f'The chain ends at "{end}"' in refusal.value.text
+
+
+def test_a_period_holds_both_of_its_ends() -> None:
+    moment, end = timedelta(microseconds=1), NOW + timedelta(days=1)
+
+    def at(instant: datetime) -> str:
+        return code_of(lambda: check_period(NOW, end, instant, "some", "thing"))
+
+    assert at(NOW) == at(end) == "accepted"
+    assert (at(NOW - moment), at(end + moment)) == ("some-not-yet-valid", "some-expired")
