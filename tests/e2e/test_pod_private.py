@@ -44,13 +44,14 @@ def works(ran: Ran) -> bool:
 
 
 def test_private_files_are_there_when_the_application_starts_and_on_no_disk(stand: Stand) -> None:
-    assert works(run(stand))
-    source = {stand.base / "source/data/private/model"}
-    found = [path for path in stand.base.rglob("*") if path.is_file() and not path.is_symlink() and path not in source]
-    assert [path for path in found if MODEL.encode() in path.read_bytes()] == []
-    with stand.pod(mounts=MOUNTS, environment={"SLEEP": "yes"}).started() as process:
+    plain = {stand.base / "source/data/private/model", *(stand.base / "plain").rglob("*")}
+    pod = stand.pod(mounts=MOUNTS, environment={"SLEEP": "yes"})
+    with pod.started() as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("pid 1")
+        assert [path for path in stand.holding(MODEL) if path not in plain] == []
+    assert works(run(stand))
+    assert [path for path in stand.holding(MODEL) if path not in plain] == []
 
 
 def _part(root: Path) -> Path:
@@ -72,17 +73,13 @@ def _link(root: Path) -> Path:
 
 
 def _redirected(root: Path) -> None:
-    link = next(
-        path for path in (root / "data/private/model", root / "data/private", root / "data") if path.is_symlink()
-    )
+    link = _link(root)
     link.unlink()
     link.symlink_to("/tmp/own")  # noqa: S108 (in the container)
 
 
 def _replaced(root: Path) -> None:
-    link = next(
-        path for path in (root / "data/private/model", root / "data/private", root / "data") if path.is_symlink()
-    )
+    link = _link(root)
     link.unlink()
     link.write_bytes(b"another model")
 

@@ -56,14 +56,16 @@ def start(directory: Path, socket: str, channel: Channel) -> None:
 
     Raises:
         Denied: `pod-attestation`: something of another user is in the directory.
-        Denied, Unavailable: the platform's reason.
     """
     _empty(directory)
     ours, theirs = os.pipe()
-    with Device.connect(socket) as device:
-        target_info = device.target_info()
-    if process.fork_unseen() == 0:
-        _answer(directory, Processor(directory, socket), target_info, theirs, channel)
+    try:
+        child = process.fork_unseen()
+    except OSError as error:  # the pod's limit of processes, or its memory
+        os.write(theirs, str(error.strerror).encode())
+    else:
+        if child == 0:
+            _answer(directory, Processor(directory, socket), theirs, channel)
     os.close(theirs)
     said = os.read(ours, 1024)  # nothing where it ended
     os.close(ours)
@@ -89,10 +91,14 @@ class Processor:
         """Name -> what makes its content; they raise `KloisterError`."""
         return {
             "quote": lambda: self._ask(lambda device: device.quote(self._report_data())),
-            "report": lambda: self._ask(lambda device: device.report(self._target_info(), self._report_data())),
+            "report": lambda: self._ask(lambda device: device.report(self._wanted_target(), self._report_data())),
             "keys/_sgx_mrenclave": lambda: self._ask(lambda device: seal_key(device, KeyPolicy.MRENCLAVE)),
             "keys/_sgx_mrsigner": lambda: self._ask(lambda device: seal_key(device, KeyPolicy.MRSIGNER)),
         }
+
+    def target_info(self) -> bytes:
+        """Of this enclave; raises `KloisterError`."""
+        return self._ask(Device.target_info)
 
     def _ask(self, question: Callable[[Device], bytes]) -> bytes:
         """The answer; on a new connection where the one before has ended."""
@@ -108,7 +114,7 @@ class Processor:
     def _report_data(self) -> bytes:
         return _written(self._directory / "user_report_data", _REPORT_DATA)
 
-    def _target_info(self) -> bytes:
+    def _wanted_target(self) -> bytes:
         return _written(self._directory / "target_info", _TARGET_INFO)
 
 
@@ -151,26 +157,36 @@ def _empty(directory: Path) -> None:
         ) from None
 
 
-def _answer(directory: Path, processor: Processor, target_info: bytes, ready: int, channel: Channel) -> NoReturn:
-    """The process that answers, for as long as the container lives."""
+def _answer(directory: Path, processor: Processor, ready: int, channel: Channel) -> NoReturn:
+    """The process that answers, for as long as the container lives; why it cannot begin is written to `ready`."""
     try:
         os.setsid()
         process.set_name(b"attestation")
         _keep(ready)
         files = PseudoFiles(directory, processor.contents(), lambda text: channel.log(f"/dev/attestation/{text}"))
+        target_info = processor.target_info()
         restrict_writes([str(directory)])  # before the first name is followed that another container may have made
         _make(directory, target_info, files)
         seccomp.install(seccomp.program(notify=False), notify=False)
         os.write(ready, _READY)
         os.close(ready)
-        while True:
-            files.serve()
     except KloisterError as error:
         os.write(ready, error.text.encode())
     except OSError as error:
         os.write(ready, f"{error.filename or 'it'}: {error.strerror}".encode())
+    else:
+        _serve(files, channel)
     finally:
         os._exit(1)
+
+
+def _serve(files: PseudoFiles, channel: Channel) -> NoReturn:
+    try:
+        while True:
+            files.serve()
+    except Exception as error:
+        channel.log(f"/dev/attestation answers no more ({type(error).__name__}).")
+        raise
 
 
 def _keep(ready: int) -> None:
