@@ -161,6 +161,8 @@ class Stand:
         root.write("data/gramine.py", _GRAMINE.encode())
         root.write("data/private/model", MODEL.encode())
         root.link("data/private/link", "../private/model")
+        root.write("var/lib/state", b"")
+        root.link("var/run", "../run")
         options = ImportOptions(entrypoint=("/bin/sh", "-c", SCRIPT), user="app", owner=(0, 0), epoch=EPOCH)
         import_image(self.base / "source", f"oci:{self.base}/plain:box", options)
 

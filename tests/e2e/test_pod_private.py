@@ -54,6 +54,11 @@ def test_private_files_are_there_when_the_application_starts_and_on_no_disk(stan
     assert [path for path in stand.holding(MODEL) if path not in plain] == []
 
 
+def test_what_kubernetes_mounts_itself_has_its_place(stand: Stand) -> None:
+    account = mount("/var/run/secrets/kubernetes.io/serviceaccount", "tmpfs", "tmpfs", "ro")
+    assert works(run(stand, mounts=[*MOUNTS, account]))
+
+
 def _part(root: Path) -> Path:
     return next(path for path in (root / ".kloister/private").iterdir())
 

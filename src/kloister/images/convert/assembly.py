@@ -32,7 +32,8 @@ from kloister.images.sources.image import SourceImage
 PRIVATE_TREE = "private.tree"
 ANNOTATION = "dev.kloister."  # prefix of the manifest's annotations
 _KLOISTER = b"/.kloister"
-_MOUNTED = ("/etc", "/proc", "/sys", "/dev")  # where container runtimes mount what is the host's
+# Where container runtimes and Kubernetes mount: they follow links, and make what is missing as root.
+_MOUNTED = ("/etc", "/proc", "/sys", "/dev", "/var", "/var/run")
 _NEEDS_OTHERS = frozenset({"layer-link-missing", "layer-parent", "layer-symlink-loop"})
 
 

@@ -131,7 +131,7 @@ class Split:
     Attributes:
         public: what the tree of the converted image says, without the runtime.
         private: index of the source layer -> what becomes encrypted.
-        directories: whose metadata the merged public layers do not have as `public` says.
+        directories: whose metadata the merged public layers do not have as `public` says; links in their places, too.
         removed: paths of the merged public layers that `public` does not have.
         links: what leads from private paths into memory, where that is wanted; of `public`, too.
     """
@@ -150,12 +150,14 @@ def split(root: MergedRoot, selection: Selection, merged: Tree, mountable: Itera
         root: the whole root of the source image.
         selection: what is private.
         merged: the tree of the public layers alone.
-        mountable: have links at the private paths, but keep these directories, where something may be mounted.
+        mountable: have links at the private paths, but keep these directories, where something may be mounted, and
+            links of the image in their places, which lead a mount elsewhere.
 
     Raises:
         Misconfigured: `encrypt-nothing`, when no file is private.
     """
-    kept = _public_paths(root, selection, merged, {path.encode() for path in mountable or ()})
+    places = {path.encode() for path in mountable or ()}
+    kept = _public_paths(root, selection, merged, places)
     public = root.tree(lambda path, _: path in kept)
     private: dict[int, Part] = {}
     for layer in sorted(selection.touched):
@@ -170,7 +172,10 @@ def split(root: MergedRoot, selection: Selection, merged: Tree, mountable: Itera
         )
     before = {entry.path: entry for entry in merged.entries}
     directories = tuple(
-        entry for entry in public.entries if entry.kind is Kind.DIRECTORY and before.get(entry.path) != entry
+        entry
+        for entry in public.entries
+        if (entry.kind is Kind.DIRECTORY or (entry.kind is Kind.SYMLINK and entry.path in places))
+        and before.get(entry.path) != entry
     )
     removed = topmost(before.keys() - kept)
     if mountable is None:
@@ -191,6 +196,7 @@ def _public_paths(root: MergedRoot, selection: Selection, merged: Tree, mountabl
     shared = mountable | {entry.path for entry in merged.entries if entry.kind is Kind.DIRECTORY}
     kept = {item.entry.path for item in items if not selection.is_private(item)} | {b"/"}
     kept |= {item.entry.path for item in items if item.entry.kind is Kind.DIRECTORY and item.entry.path in shared}
+    kept |= {item.entry.path for item in items if item.entry.kind is Kind.SYMLINK and item.entry.path in mountable}
     for path in tuple(kept):
         parent = path.rpartition(b"/")[0]
         while parent and parent not in kept:

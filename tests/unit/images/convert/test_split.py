@@ -29,7 +29,7 @@ from kloister.images.runtime_layer import RuntimeLayer
 from kloister.images.sources import merge_image, open_source
 from kloister.runtime.launcher.placing import Root
 from kloister.runtime.launcher.private import place_private, taken
-from tests.support.images import directory, file, hardlink, tar, write_image
+from tests.support.images import directory, file, hardlink, symlink, tar, write_image
 from tests.unit.images.convert.conftest import APP, BASE, MARKER, TOP
 
 LAYERS = (BASE, APP, TOP)
@@ -350,6 +350,15 @@ def test_where_something_may_be_mounted_stays_a_directory(workshop: Workshop) ->
     public = workshop.public()
     kinds = {path: entry.kind for path in (b"/etc", b"/srv/model", b"/bin") if (entry := public.get(path))}
     assert kinds == {b"/etc": Kind.DIRECTORY, b"/srv/model": Kind.DIRECTORY, b"/bin": Kind.SYMLINK}
+
+
+def test_what_leads_to_a_mount_stays_as_it_is(workshop: Workshop, tmp_path: Path) -> None:
+    """Else Kubernetes would mount a service account's token into the memory of private files."""
+    state = tar(directory("var/"), file("var/lib/state", b"state"), symlink("var/run", "../run"))
+    conversion = workshop.convert((BASE, APP, state), encrypt=("all",), private_links=True)
+    found = {entry.path: entry.target for entry in workshop.public().entries if entry.path.startswith(b"/var")}
+    assert found == {b"/var": b"", b"/var/lib": b"/.kloister/memory/private/var/lib", b"/var/run": b"../run"}
+    assert behind_links(workshop, tmp_path, conversion.secrets["layer"])[b"/var/lib/state"].read_bytes() == b"state"
 
 
 def test_a_link_takes_the_place_of_what_public_layers_have(workshop: Workshop, tmp_path: Path) -> None:
