@@ -114,3 +114,10 @@ def test_one_element_of_the_right_tag() -> None:
 def test_no_huge_element_is_written() -> None:
     with pytest.raises(Misused, match=r"\[der-length\]"):
         der.encode(der.OCTET_STRING, bytes(1 << 16))
+
+
+def test_the_tags_are_those_of_x_690() -> None:
+    """A sequence of TRUE, 5, an empty OCTET STRING, the object identifier 2.5.4.3 and the enumerated 2."""
+    inside = der.split(der.single(bytes.fromhex("30100101ff020105040006035504030a0102"), der.SEQUENCE, "x"), "x")
+    tags = [der.BOOLEAN, der.INTEGER, der.OCTET_STRING, der.OBJECT_IDENTIFIER, der.ENUMERATED]
+    assert [each.tag for each in inside] == tags
