@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from kloister.kubernetes.controller.refusals import refusals
 LOG = logging.getLogger("kloister.controller")
 _AGAIN = 60.0  # seconds before the count of an event is written anew: a crash loop begins with 10 s
 _A_MINUTE = 300  # events of all pods: the API server's store must not suffer from them
+_OF_ONE = 60  # of these, of one namespace: it must not take the words of others
 _KNOWN = 4096  # events remembered; of an older one a count is written once more
 Json = dict[str, Any]
 
@@ -33,19 +34,21 @@ class Pace:
 
     _said: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)
     _minute: float = float("-inf")
-    _written: int = 0
+    _written: Counter[str] = field(default_factory=Counter)  # in it, by namespace
 
     def allows(self, event: Json, at: float) -> bool:
         """Whether the event says something new and is not one of too many; it counts as written then."""
-        key = f"{event['metadata']['namespace']}/{event['metadata']['name']}"
+        namespace = event["metadata"]["namespace"]
+        key = f"{namespace}/{event['metadata']['name']}"
         count, last = self._said.get(key, (0, float("-inf")))
         if count == event["count"] or at - last < _AGAIN:
             return False
         if at - self._minute >= 60.0:  # noqa: PLR2004 - seconds of a minute
-            self._minute, self._written = at, 0
-        if self._written >= _A_MINUTE:
+            self._minute = at
+            self._written.clear()
+        if self._written.total() >= _A_MINUTE or self._written[namespace] >= _OF_ONE:
             return False
-        self._written += 1
+        self._written[namespace] += 1
         self._said[key] = (event["count"], at)
         self._said.move_to_end(key)
         while len(self._said) > _KNOWN:
@@ -68,7 +71,8 @@ class Telling:
         self._watches: dict[str, asyncio.Task[None]] = {}
 
     def follow(self, nodes: Iterable[str]) -> None:
-        """Watch the pods of these nodes, and of no others."""
+        """Watch the pods of these nodes, and of no others; a watch that broke is begun again."""
+        self._watches = {name: watch for name, watch in self._watches.items() if not watch.done()}
         wanted = set(nodes) if self._leads() else set()
         for name in set(self._watches) - wanted:
             self._watches.pop(name).cancel()
@@ -84,9 +88,12 @@ class Telling:
         await asyncio.gather(*watches, return_exceptions=True)
 
     async def _watch(self, node: str) -> None:
-        async for kind, pod in self._cluster.changes_of_pods(node):
-            for event in refusals(pod) if kind != "DELETED" and self._leads() else []:
-                await self._tell(event)
+        try:
+            async for kind, pod in self._cluster.changes_of_pods(node):
+                for event in refusals(pod) if kind != "DELETED" and self._leads() else []:
+                    await self._tell(event)
+        except Exception:  # the node is watched again with the next round
+            LOG.exception("node %s: its pods cannot be watched", node)
 
     async def _tell(self, event: Json) -> None:
         if not self._pace.allows(event, clock.monotonic()):

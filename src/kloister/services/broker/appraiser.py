@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from kloister.errors import Unavailable, Unverified
@@ -47,7 +47,8 @@ class CachingAppraiser:
 
     def __init__(self, source: CollateralSource) -> None:
         self._source = source
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what is known; never held while the source is asked
+        self._asking = threading.Lock()
         self._collateral: Collateral | None = None
         self._roots: Sequence[Root] = ()
         self._renew: datetime | None = None
@@ -63,32 +64,46 @@ class CachingAppraiser:
         return verified
 
     def _current(self, at: datetime) -> tuple[Collateral, Sequence[Root]]:
+        if self._due(at):
+            with self._asking:
+                if self._due(at):
+                    self._fetch(at)
         with self._lock:
-            if self._collateral is None or self._renew is None or at >= self._renew:
-                self._fetch(at)
             if self._collateral is None:
                 raise Unavailable("collateral-unavailable", "No collateral has been fetched yet.")
             return self._collateral, self._roots
 
+    def _due(self, at: datetime) -> bool:
+        with self._lock:
+            return self._collateral is None or self._renew is None or at >= self._renew
+
     def _anew(self, at: datetime) -> bool:
+        """Ask the source, once for all who doubt: meanwhile the others judge by what is known."""
         with self._lock:
             if self._fetched is None or at - self._fetched < DOUBT:
                 return False
+            self._fetched = at
+        with self._asking:
             self._fetch(at)
-            return True
+        return True
 
     def _fetch(self, at: datetime) -> None:
-        self._fetched = at
+        with self._lock:
+            self._fetched = at
         try:
-            self._collateral, self._roots = self._source.collateral(), self._source.roots()
+            found = self._source.collateral(), self._source.roots()
         except Unavailable as error:
+            found = None
             if self._collateral is None:
                 raise Unavailable(
                     "collateral-unavailable",
                     f"The collateral that vouches for platforms cannot be fetched: {error.text}",
                     error.hint,
                 ) from None
-        self._renew = at + MAX_AGE
+        with self._lock:
+            if found is not None:
+                self._collateral, self._roots = found
+            self._renew = at + MAX_AGE
 
 
 class FetchingAppraiser:
@@ -113,17 +128,24 @@ class FetchingAppraiser:
         wanted = wanted_by(quote, self._update)
         return _doubting(
             lambda: verify_sgx(quote, self._current(quote, wanted, at), self._roots, at, self._cache),
-            lambda: self._anew(wanted, at),
+            lambda: self._anew(quote, wanted, at),
         )
 
-    def _anew(self, wanted: Wanted, at: datetime) -> bool:
-        """Forget a platform's collateral, if it is not of just now; how old its documents may be the source decides."""
+    def _anew(self, quote: bytes, wanted: Wanted, at: datetime) -> bool:
+        """Ask the source, if what is known is not of just now; how old its documents may be the source decides.
+
+        What is known stays until there is better: a bad quote must not take their collateral from good ones.
+        """
         with self._lock:
             known = self._known.get(wanted)
             if known is None or at - known.fetched < DOUBT:
                 return False
-            del self._known[wanted]
-            return True
+            self._known[wanted] = replace(known, fetched=at)
+        try:
+            self._ask(quote, wanted, at)
+        except Unavailable:
+            return False
+        return True
 
     def _current(self, quote: bytes, wanted: Wanted, at: datetime) -> Collateral:
         """The collateral of a platform, asked for again after a while; the source shares one fetch among waiters."""
@@ -131,6 +153,9 @@ class FetchingAppraiser:
             known = self._known.get(wanted)
         if known is not None and at < known.until:
             return known.collateral
+        return self._ask(quote, wanted, at)
+
+    def _ask(self, quote: bytes, wanted: Wanted, at: datetime) -> Collateral:
         require_vouched(quote, self._roots)
         provided = self._source.collateral(wanted)
         with self._lock:

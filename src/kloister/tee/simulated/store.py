@@ -8,7 +8,7 @@ import os
 import pwd
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,17 +146,20 @@ class Store:
             os.unlink(f"{_ATTACHED}/{name}", dir_fd=self.directory)
 
     def attached(self) -> list[str]:
-        """The names of all records."""
-        return os.listdir(self._here / _ATTACHED)  # noqa: PTH208 (names are wanted, not paths)
+        """The names of all records. Raises `Misconfigured` `platform-state`."""
+        with self._folder(_ATTACHED) as folder:
+            return os.listdir(folder)  # noqa: PTH208 (names are wanted, not paths)
 
     def share_with(self, gid: int) -> None:
         """Let a group, the one of the user that the daemon becomes, make and remove sockets here.
 
-        The owner stays: the runner enters as the owner, without powers over files of other users.
+        The owner stays: the runner enters as the owner, without powers over files of other users. Raises
+        `Misconfigured` `platform-state`: that user, of an earlier daemon, put a link in a folder's place.
         """
         for name in (".", "run", _ATTACHED):
-            os.chown(name, -1, gid, dir_fd=self.directory)
-            os.chmod(name, 0o770, dir_fd=self.directory)  # noqa: S103 (that group is the daemon's)
+            with self._folder(name) as folder:
+                os.fchown(folder, -1, gid)
+                os.fchmod(folder, 0o770)
 
     def close(self) -> None:
         """Remove the sockets, release the lock."""
@@ -166,6 +169,18 @@ class Store:
                 os.rmdir(name, dir_fd=self.directory)
         os.close(self.lock)
         os.close(self.directory)
+
+    @contextlib.contextmanager
+    def _folder(self, name: str) -> Iterator[int]:
+        """A descriptor of the folder itself, never of what a link names."""
+        try:
+            folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory)
+        except OSError as error:
+            raise _unusable(self.path / name, error) from None
+        try:
+            yield folder
+        finally:
+            os.close(folder)
 
     @property
     def _here(self) -> Path:

@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from kloister import clock
-from kloister.errors import KloisterError
+from kloister.errors import KloisterError, Unavailable, Unverified
 from kloister.formats.dcap import TcbStatus
 from kloister.serve.broker import Platforms
 from kloister.serve.collateral import open_source
@@ -28,6 +29,7 @@ from tests.support.enclaves import FUSES, KEYID, signer
 PLATFORM = SimulatedPlatform(FUSES, KEYID, author=signer())
 ROOT = Root.from_der(PLATFORM.root())
 QUOTE = PLATFORM.quote_content(b"content", bytes(64))
+BAD = QUOTE[:370] + bytes([QUOTE[370] ^ 1]) + QUOTE[371:]  # REPORTDATA that was not signed
 EARLY = TcbStage(status=TcbStatus.OUT_OF_DATE, evaluation_number=EVALUATION_NUMBER + 1)
 
 
@@ -120,6 +122,67 @@ def test_so_is_a_real_platforms_where_the_source_has_news(tmp_path: Path) -> Non
         assert judged(appraise, now + DOUBT) == "UpToDate"
         assert judged(appraise, now + 2 * DOUBT) == "UpToDate"
         assert source.asked == 2
+
+
+class Hanging(Staged):
+    """From its second question on it answers only when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs, self.go = Event(), Event()
+
+    def collateral(self) -> Collateral:
+        if self.asked:
+            self.hangs.set()
+            assert self.go.wait(10)
+        return super().collateral()
+
+
+def test_while_one_bad_quote_has_the_source_asked_the_good_ones_do_not_wait() -> None:
+    source, now = Hanging(), clock.now()
+    appraise = CachingAppraiser(source)
+    assert judged(appraise, now) == "UpToDate"
+    with ThreadPoolExecutor(2) as pool:
+        bad = pool.submit(appraise, BAD, now + DOUBT)
+        assert source.hangs.wait(10)
+        try:
+            good = pool.submit(judged, appraise, now + DOUBT)
+            assert good.result(5) == "UpToDate"
+            with pytest.raises(Unverified):
+                appraise(BAD, now + DOUBT)  # judged by what is known: it has no source asked a second time
+        finally:
+            source.go.set()
+        with pytest.raises(Unverified):
+            bad.result(10)
+    assert source.asked == 2
+
+
+class Leaving:
+    """A source that has its platform's collateral once and is away from then on."""
+
+    def __init__(self, source: CachedSource) -> None:
+        self._source = source
+        self.asked = 0
+
+    def collateral(self, wanted: Wanted) -> Provided:
+        self.asked += 1
+        if self.asked > 1:
+            raise Unavailable("collateral-unreachable", "It is away.", "Try again.")
+        return self._source.collateral(wanted)
+
+
+def test_a_bad_quote_takes_no_collateral_from_good_ones(tmp_path: Path) -> None:
+    now = clock.now()
+    with pcs.serving(pcs.pcs_of(PLATFORM, now).answer) as server:
+        settings = Settings.of({}, sources=[f"pccs+{server.url}"], cache=tmp_path, timeout=2)
+        source = Leaving(open_source(settings, [ROOT]))
+        appraise = FetchingAppraiser(source, [ROOT])
+        assert appraise(QUOTE, now).tcb_status == "UpToDate"
+        for _ in range(2):
+            with pytest.raises(Unverified):
+                appraise(BAD, now + DOUBT)
+        assert source.asked == 2, "a source that is away is not asked at each bad quote"
+        assert appraise(QUOTE, now + DOUBT).tcb_status == "UpToDate"
 
 
 class CountedSource:

@@ -122,3 +122,19 @@ def test_the_umask_stays_what_it_was(store: Store) -> None:
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(before)
+
+
+def test_what_is_shared_with_the_daemons_user_is_ours(store: Store, tmp_path: Path) -> None:
+    """The daemon's user may rename what stands in the folder; root must not open what its link names."""
+    store.share_with(os.getgid())
+    assert stat.S_IMODE((store.path / "attached").stat().st_mode) == 0o770
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    (store.path / "attached").rename(tmp_path / "elsewhere")
+    (store.path / "attached").symlink_to(other)
+    with pytest.raises(Misconfigured) as refused:
+        store.share_with(os.getgid())
+    assert refused.value.code == "platform-state"
+    assert stat.S_IMODE(other.stat().st_mode) == 0o700
+    with pytest.raises(Misconfigured):
+        store.attached()
