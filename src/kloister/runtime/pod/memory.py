@@ -12,6 +12,7 @@ from kloister.formats.enclave.runtime import MEMORY
 from kloister.runtime.launcher.placing import Root
 from kloister.runtime.pod.mounts import Mount, holding
 
+_FOLDER = "kloister-"  # a folder of released files: its name begins so
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLACES = (MEMORY, "/dev/shm")  # noqa: S108 -- /dev/shm is the pod's: its other containers see it, too
 
@@ -62,7 +63,7 @@ class Memory:
         for place in self._places:
             if not holding(place, self._mounts).memory:
                 continue
-            folder = f"{place}/kloister-{entropy.identifier()}"
+            folder = f"{place}/{_FOLDER}{entropy.identifier()}"
             try:
                 os.mkdir(folder, 0o700)  # noqa: PTH102 -- a text, as it becomes the target of a link
             except OSError:
@@ -82,6 +83,17 @@ def _no_place(path: bytes, why: str) -> Unavailable:
         f"The policy's file {shown} has no place in this pod. {why}",
         f"Mount an emptyDir of medium Memory at {os.path.dirname(shown)}, or name a path in such a place.",  # noqa: PTH120
     )
+
+
+def forget_released(place: Path) -> None:
+    """Remove the released files that earlier processes of this container kept here; nobody else has any.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    for folder in place.glob(f"{_FOLDER}*"):
+        clear(folder)
+        folder.rmdir()
 
 
 def clear(directory: str | Path) -> None:
@@ -118,7 +130,7 @@ def _lift(child: str, inside: int, top: int) -> None:
         os.unlink(child, dir_fd=inside)
     except IsADirectoryError:
         os.close(_opened(child, inside))  # only a directory that may be written can be moved
-        os.rename(child, f"kloister-{entropy.identifier()}", src_dir_fd=inside, dst_dir_fd=top)
+        os.rename(child, f"{_FOLDER}{entropy.identifier()}", src_dir_fd=inside, dst_dir_fd=top)
 
 
 def _opened(name: str, parent: int) -> int:

@@ -11,7 +11,7 @@ from kloister.errors import Denied, Malformed, Misconfigured, Unavailable
 from kloister.formats.enclave.launch import Private
 from kloister.formats.enclave.runtime import ENCLAVE_ROOT, MEMORY, PRIVATE_PARTS, PRIVATE_ROOT
 from kloister.runtime.launcher.placing import Root
-from kloister.runtime.pod.memory import clear
+from kloister.runtime.pod.memory import clear, forget_released
 from kloister.runtime.pod.mounts import Mount
 
 _HINT = f"Annotate the pod with kloister.dev/private-memory: SIZE, or mount an emptyDir of medium Memory at {MEMORY}."
@@ -70,13 +70,14 @@ def place(private: Private, keys: Mapping[str, bytes], memory: Path = Path(MEMOR
 
 
 def _empty(directory: Path) -> None:
-    """A directory that nobody else may change, with nothing in it."""
+    """A directory that nobody else may change, with nothing in it, and nothing of an earlier process beside it."""
     try:
         directory.mkdir(mode=0o755, exist_ok=True)
         if directory.lstat().st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(directory))
         clear(directory)
         directory.chmod(0o755)
+        forget_released(directory.parent)
     except OSError as error:
         text = f"{directory} was made by somebody else ({error.filename}: {error.strerror})."
         raise Denied("pod-private-memory", text, "Let no two containers share this volume.") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kloister.errors import KloisterError, Misconfigured
-from kloister.runtime.pod.memory import clear
+from kloister.runtime.pod.memory import Memory, clear
 from kloister.runtime.pod.mounts import Mount
 from kloister.runtime.pod.private import place, require_place
 from tests.unit.runtime.launcher.test_private import KEYS, SECRET, Image, flip
@@ -62,6 +62,15 @@ def test_what_an_earlier_process_left_is_replaced(image: Image, memory: Path) ->
     assert (memory / "private/srv/model.bin").read_bytes() == b"model"
     assert not os.path.lexists(memory / "private/more")
     assert (memory / "other").read_bytes() == b"of the policy"
+
+
+def test_released_files_of_an_earlier_process_do_not_pile_up(image: Image, memory: Path, tmp_path: Path) -> None:
+    mounts = (Mount("/", memory=False), Mount(str(memory), memory=True))
+    for _ in range(3):
+        place(image.private, KEYS, memory, image.root)
+        Memory(mounts, (str(memory),)).file(bytes(tmp_path / "file"), b"secret", 0o400, (os.getuid(), os.getgid()))
+        assert (tmp_path / "file").read_bytes() == b"secret"
+    assert len(list(memory.iterdir())) == 2, "the private entries, and one folder"
 
 
 def test_changed_parts_and_other_keys_are_refused(image: Image, memory: Path) -> None:
