@@ -46,7 +46,6 @@ class Repeat:
     claims: Mapping[str, Any] = field(repr=False)
     head: bytes = field(repr=False)  # of its evidence, before what differs
     tail: bytes = field(repr=False)  # behind
-    frame: bytes = field(repr=False)
     _forms: dict[tuple[str, ...], PayloadForm] = field(default_factory=dict, repr=False)
 
     def payload(self, texts: Mapping[str, str]) -> bytes:
@@ -86,16 +85,15 @@ class Repeats:
             return None  # who reads all of it says where
         evidence = repeat.head + middle + repeat.tail
         quote = evidence[span.offset :]
-        return Again(repeat, evidence, quote) if SgxPrecedent.frame(quote) == repeat.frame else None
+        return Again(repeat, evidence, quote) if SgxPrecedent.frame_of(quote) == repeat.precedent.quote.frame else None
 
     def keep(self, kind: Kind, text: str, evidence: bytes, precedent: Precedent, claims: Mapping[str, Any]) -> None:
         """Remember an enclave by evidence that was accepted, and by the claims of its token."""
         span = _SPANS[kind]
         if len(text.rstrip("=")) != (len(evidence) * 8 + 5) // 6:  # there are characters that mean nothing
             return
-        frame = SgxPrecedent.frame(evidence[span.offset :])
         constant = {name: value for name, value in claims.items() if name not in VARYING}
-        repeat = Repeat(precedent, constant, evidence[: span.bytes.start], evidence[span.bytes.stop :], frame)
+        repeat = Repeat(precedent, constant, evidence[: span.bytes.start], evidence[span.bytes.stop :])
         with self._lock:
             while len(self._known) >= _MAX_REPEATS:
                 del self._known[next(iter(self._known))]

@@ -67,6 +67,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     "*-revoked": Reason("A certificate is revoked.", "Nothing that it vouches for can be trusted."),
     "time-naive": Reason("The time of judgement has no time zone.", BUG),
     "verified-made-elsewhere": Reason("Something else than the verifier called evidence genuine.", BUG),
+    "precedent-frame": Reason("A quote was judged by that of another enclave.", BUG),
     "cache-capacity": Reason("A verifier's cache was asked to hold fewer than no entries.", BUG),
     "collateral-field": Reason("A part of the collateral is missing, not text, or too large.", _COLLATERAL),
     "tee-unexpected": Reason(

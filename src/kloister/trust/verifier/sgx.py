@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kloister.errors import Unverified
+from kloister.errors import Misused, Unverified
 from kloister.formats.dcap import BodyType
 from kloister.formats.pki import check_signature, raw_signature
 from kloister.formats.pki.signature import RAW_SIZE
@@ -31,11 +31,12 @@ class SgxPrecedent(Sealed):
     """A genuine quote of version 3, by which others are judged that differ in report data and signature only.
 
     All steps but the signature's look at what these have in common, at collateral and at roots: with the same ones
-    they find the same again. The caller sees to it that frame, collateral and roots are those of the precedent.
+    they find the same again. The caller sees to it that collateral and roots are those of the precedent.
 
     Attributes:
         verified: what holds for the others, too, but for the report data.
         start, end: from when until when, both included, it holds.
+        frame: all that quotes under it have in common.
     """
 
     VARYING: ClassVar[slice] = slice(_REPORT_DATA.start, _SIGNATURE.stop)  # where the others differ, if at all
@@ -44,18 +45,23 @@ class SgxPrecedent(Sealed):
     start: datetime
     end: datetime
     key: ec.EllipticCurvePublicKey = field(repr=False)  # the attestation key
+    frame: bytes = field(repr=False)
 
     @staticmethod
-    def frame(quote: bytes) -> bytes:
-        """All that quotes under one precedent have in common."""
+    def frame_of(quote: bytes) -> bytes:
+        """A quote of version 3 without report data and signature."""
         return quote[: _REPORT_DATA.start] + quote[_REPORT_DATA.stop : _SIGNATURE.start] + quote[_SIGNATURE.stop :]
 
     def check(self, quote: bytes) -> bytes:
         """The report data (64 bytes) of another quote of the same frame, if its signature holds.
 
         Raises:
-            Unverified: `quote-signature`.
+            Unverified: `quote-signature`. Misused: `precedent-frame`: this precedent says nothing of such a quote.
         """
+        if self.frame_of(quote) != self.frame:
+            raise Misused(
+                "precedent-frame", "The quote differs from the precedent in more than report data and signature."
+            )
         signature = raw_signature(quote[_SIGNATURE])
         check_signature(self.key, signature, quote[: _REPORT_DATA.stop], "quote-signature", "the quote")
         return quote[_REPORT_DATA]
@@ -89,7 +95,9 @@ def prove_sgx(
     verified = _verified(request, proof)
     if request.quote.header.version != _V3:
         return verified, None
-    return verified, SgxPrecedent(seal=_SEAL, verified=verified, start=proof.start, end=proof.end, key=proof.key)
+    frame = SgxPrecedent.frame_of(quote)
+    dates = {"start": proof.start, "end": proof.end}
+    return verified, SgxPrecedent(seal=_SEAL, verified=verified, key=proof.key, frame=frame, **dates)
 
 
 def _asked(request: Request) -> Request:

@@ -20,7 +20,6 @@ from kloister.serve.attestation import AttestationProcess
 from kloister.services.attestation import repeats
 from kloister.services.attestation.evidence import Judge
 from kloister.services.attestation.kinds import Kind
-from kloister.services.attestation.repeats import Repeats
 from kloister.services.attestation.tokens import PayloadForm, payload
 from kloister.simulator.documents import TcbStage
 from kloister.simulator.pki import derive_key
@@ -230,13 +229,10 @@ def test_it_is_audited(tmp_path: Path) -> None:
 
 def test_the_oldest_makes_room(process: AttestationProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repeats, "_MAX_REPEATS", 2)
-    first(process, GOOD, "SgxEnclave")
-    instance = process._settings.instances[0]
-    again = process.service.snapshot(instance).repeats.find(Kind.SGX_ENCLAVE, b64url(QUOTE))
-    assert again is not None
-    some, evidence = Repeats(), [sgx_quote(isvsvn=number) for number in range(3)]
+    evidence = [sgx_quote(isvsvn=number) for number in range(3)]
     for each in evidence:
-        some.keep(Kind.SGX_ENCLAVE, b64url(each), each, again.repeat.precedent, {})
+        assert attest(process, {"quote": b64url(each)}).status == 200
+    some = process.service.snapshot(process._settings.instances[0]).repeats
     assert [some.find(Kind.SGX_ENCLAVE, b64url(each)) is not None for each in evidence] == [False, True, True]
     assert some.find(Kind.OPEN_ENCLAVE, b64url(evidence[2])) is None
     assert some.find(Kind.TDX_VM, b64url(evidence[2])) is None

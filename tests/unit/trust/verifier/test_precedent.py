@@ -33,7 +33,7 @@ KNOWN = precedent()
 
 
 def test_another_quote_of_the_enclave() -> None:
-    assert SgxPrecedent.frame(OTHER) == SgxPrecedent.frame(QUOTE)
+    assert SgxPrecedent.frame_of(OTHER) == SgxPrecedent.frame_of(QUOTE)
     assert KNOWN.check(OTHER) == bytes(range(64)) == FORGE.verify(quote=OTHER).report.report_data
     assert KNOWN.check(QUOTE) == ENCLAVE.report_data
 
@@ -41,28 +41,36 @@ def test_another_quote_of_the_enclave() -> None:
 @given(st.integers(0, len(QUOTE) - 1), st.integers(1, 255))
 def test_a_changed_byte_is_another_frame_or_another_signature(at: int, change: int) -> None:
     changed = QUOTE[:at] + bytes([QUOTE[at] ^ change]) + QUOTE[at + 1 :]
-    of_the_frame = SgxPrecedent.frame(changed) == SgxPrecedent.frame(QUOTE)
+    of_the_frame = SgxPrecedent.frame_of(changed) == SgxPrecedent.frame_of(QUOTE)
     assert of_the_frame == (at in PART_OF_ITS_OWN)
     if of_the_frame:
         assert code_of(lambda: KNOWN.check(changed)) == "quote-signature"
         assert code_of(lambda: verify_sgx(changed, PARTS, [FORGE.root], NOW)) == "quote-signature"
 
 
+def test_of_another_frame_it_says_nothing() -> None:
+    for at in (0, 48 + 48, 48 + 384, len(QUOTE) - 1):
+        changed = QUOTE[:at] + bytes([QUOTE[at] ^ 1]) + QUOTE[at + 1 :]
+        assert code_of(lambda: KNOWN.check(changed)) == "precedent-frame"  # noqa: B023 (called at once)
+    assert code_of(lambda: KNOWN.check(QUOTE[:-1])) == "precedent-frame"
+    assert KNOWN.check(QUOTE) == ENCLAVE.report_data
+
+
 def test_every_byte_is_the_frames_or_the_quotes_own() -> None:
-    known = SgxPrecedent.frame(QUOTE)
+    known = SgxPrecedent.frame_of(QUOTE)
     changed = {at: QUOTE[:at] + bytes([QUOTE[at] ^ 1]) + QUOTE[at + 1 :] for at in range(600)}
-    assert {at for at, quote in changed.items() if SgxPrecedent.frame(quote) == known} == PART_OF_ITS_OWN
+    assert {at for at, quote in changed.items() if SgxPrecedent.frame_of(quote) == known} == PART_OF_ITS_OWN
 
 
 @given(st.integers(0, len(QUOTE) - 1))
 def test_what_is_shorter_has_another_frame(size: int) -> None:
-    assert SgxPrecedent.frame(QUOTE[:size]) != SgxPrecedent.frame(QUOTE)
+    assert SgxPrecedent.frame_of(QUOTE[:size]) != SgxPrecedent.frame_of(QUOTE)
 
 
 def test_another_key_signs_in_vain() -> None:
     forged = replace(FORGE, attestation_key=derive_key(SEED, "evil")).quote()
     spliced = QUOTE[:436] + forged[436:500] + QUOTE[500:]
-    assert SgxPrecedent.frame(spliced) == SgxPrecedent.frame(QUOTE)
+    assert SgxPrecedent.frame_of(spliced) == SgxPrecedent.frame_of(QUOTE)
     assert code_of(lambda: KNOWN.check(spliced)) == "quote-signature"
 
 
@@ -84,4 +92,4 @@ def test_only_version_3_and_only_genuine_ones() -> None:
     with pytest.raises(KloisterError):
         prove_sgx(OTHER[:436] + QUOTE[436:500] + OTHER[500:], PARTS, [FORGE.root], NOW, cache)
     with pytest.raises(KloisterError):
-        SgxPrecedent(seal=object(), verified=KNOWN.verified, start=NOW, end=NOW, key=KNOWN.key)
+        SgxPrecedent(seal=object(), verified=KNOWN.verified, start=NOW, end=NOW, key=KNOWN.key, frame=KNOWN.frame)
