@@ -121,3 +121,9 @@ def test_the_tags_are_those_of_x_690() -> None:
     inside = der.split(der.single(bytes.fromhex("30100101ff020105040006035504030a0102"), der.SEQUENCE, "x"), "x")
     tags = [der.BOOLEAN, der.INTEGER, der.OCTET_STRING, der.OBJECT_IDENTIFIER, der.ENUMERATED]
     assert [each.tag for each in inside] == tags
+
+
+def test_bits_are_whole_bytes_at_the_end() -> None:
+    assert der.ends_with_bits(bytes.fromhex("0304001234"), b"\x12\x34")
+    assert not der.ends_with_bits(bytes.fromhex("0304041230"), b"\x12\x30")
+    assert not der.ends_with_bits(bytes.fromhex("030500123400"), b"\x12\x34")

@@ -196,6 +196,19 @@ def test_a_part_of_the_collateral_has_a_limit_and_is_text() -> None:
         assert code_of(partial(Collateral.from_json, {**DOCUMENTS, "pck_certificate_chain": chain})) == code
 
 
+def test_collateral_is_known_by_every_part_that_platforms_share() -> None:
+    own = {"pck_crl_issuer_chain", "pck_certificate_chain"}
+    known = Collateral.from_json(DOCUMENTS).digest
+    assert len(known) == 32
+    for name, text in DOCUMENTS.items():
+        changed = Collateral.from_json(DOCUMENTS | {name: text + " "})
+        assert (changed.digest == known) == (name in own)
+        assert changed.digest is changed.digest  # computed once
+    moved = DOCUMENTS["tcb_info"][:-1], DOCUMENTS["tcb_info"][-1] + DOCUMENTS["tcb_info_signature"]
+    shifted = DOCUMENTS | dict(zip(("tcb_info", "tcb_info_signature"), moved, strict=True))
+    assert Collateral.from_json(shifted).digest != known
+
+
 def test_a_newer_quoting_enclave_is_judged_anew() -> None:
     cache = warm()
     older = replace(FORGE, qe=replace(QE, isvsvn=QE.isvsvn - 1)).quote()

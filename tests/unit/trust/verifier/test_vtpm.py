@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
@@ -16,12 +16,40 @@ from tests.support.tokens import KEYS
 REGISTERS = [bytes([number]) * 32 for number in range(24)]
 
 
+KEY: Any = KEYS["RS256"]
+RUNTIME = {"keys": [jwk_of(KEY.public_key(), "HCLAkPub")]}
+ALL = hashlib.sha256(b"".join(REGISTERS)).digest()
+SHA1 = 0x0004  # TPM_ALG_SHA1
+Selection = tuple[tuple[int, tuple[int, ...]], ...]
+EVERY: Selection = ((TpmQuote.SHA256, tuple(range(24))),)
+
+
+def code(
+    selection: Selection = EVERY,
+    digest: bytes = ALL,
+    registers: Sequence[bytes] = REGISTERS,
+    runtime: dict[str, Any] = RUNTIME,
+) -> str:
+    quote = TpmQuote(nonce=b"n", selection=selection, pcr_digest=digest).build()
+    signature = KEY.sign(quote, padding.PKCS1v15(), hashes.SHA256())
+    return code_of(lambda: verify_vtpm(VtpmEvidence(quote, signature, registers), runtime))
+
+
 def test_registers_that_are_divided_otherwise_are_refused_although_their_hash_is_the_same() -> None:
-    key: Any = KEYS["RS256"]
-    digest = hashlib.sha256(b"".join(REGISTERS)).digest()
-    quote = TpmQuote(nonce=b"n", selection=((TpmQuote.SHA256, tuple(range(24))),), pcr_digest=digest).build()
-    signature = key.sign(quote, padding.PKCS1v15(), hashes.SHA256())
-    runtime = {"keys": [jwk_of(key.public_key(), "HCLAkPub")]}
     shifted = [REGISTERS[0][:-1], REGISTERS[0][-1:] + REGISTERS[1], *REGISTERS[2:]]
-    for registers, code in ((REGISTERS, "accepted"), (shifted, "vtpm-registers-size")):
-        assert code_of(partial(verify_vtpm, VtpmEvidence(quote, signature, registers), runtime)) == code
+    assert code() == "accepted"
+    assert code(registers=shifted) == "vtpm-registers-size"
+
+
+def test_only_registers_of_the_sha_256_bank_are_vouched_for() -> None:
+    assert code((*EVERY, (SHA1, ()))) == code(((SHA1, ()), *EVERY)) == "accepted"
+    for selection in ((*EVERY, (SHA1, (0,))), ((SHA1, (0,)), *EVERY), ((TpmQuote.SHA256, tuple(range(25))),)):
+        assert code(selection) == "vtpm-registers"  # although the digest is that of the 24
+
+
+def test_keys_that_are_none_are_passed_over() -> None:
+    others = ["HCLAkPub", 5, None, {"kid": "another"}]
+    assert code(runtime={"keys": [*others, *RUNTIME["keys"]]}) == "accepted"
+    for keys in (others, {}, 5, None):
+        assert code(runtime={"keys": keys}) == "vtpm-key"
+    assert code(runtime={}) == "vtpm-key"
