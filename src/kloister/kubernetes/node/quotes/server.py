@@ -6,6 +6,7 @@ import logging
 import socket
 
 from kloister.errors import KloisterError, Malformed, Misconfigured
+from kloister.formats.dcap.quote import MAX_SIZE
 from kloister.formats.protocol import aesm
 from kloister.formats.protocol.aesm import Answer
 from kloister.formats.protocol.aesm_codes import AesmCode, reason_of
@@ -217,7 +218,7 @@ class QuoteServer:
 
     def _note(self, quote: bytes | None) -> None:
         if quote is not None:
-            self.quote = quote
+            self.quote = quote[:MAX_SIZE]  # what is beyond is padding, as much as its caller liked
             self._metrics.made.set_to_current_time()
 
     async def _pause(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kloister.errors import KloisterError
+from kloister.formats.dcap.quote import MAX_SIZE
 from kloister.formats.protocol import aesm
 from kloister.formats.protocol.aesm import ECDSA_P256, Answer
 from kloister.formats.protocol.aesm_codes import AesmCode
@@ -237,3 +238,17 @@ def _permission(path: Path) -> int:
         return 0 if failure(path) == "aesmd-permission" else 1
     except BaseException:  # noqa: BLE001 (a forked child must not return into pytest)
         return 2
+
+
+def test_a_quote_in_a_buffer_of_any_size_tells_the_platforms_tcb(tmp_path: Path) -> None:
+    """Who asks chooses how far its quote is padded; one with a huge buffer must not hide the TCB of the node."""
+    padded = b"a quote".ljust(MAX_SIZE + 1, b"\0")
+    with (
+        short() as folder,
+        aesmd(folder / "aesmd", lambda _body: whole(Answer(17, quote=padded))),
+        helping(tmp_path / "aesm.socket", ForwardBackend(folder / "aesmd")) as helper,
+    ):
+        asked = aesm.GetQuote(bytes(432), ECDSA_P256, size=len(padded))
+        assert helper.client.ask(asked).quote == padded
+        eventually(lambda: helper.server.quote is not None)
+        assert helper.server.quote == padded[:MAX_SIZE]
