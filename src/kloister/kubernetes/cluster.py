@@ -5,7 +5,7 @@ Objects are plain dictionaries, so that what decides about them stays pure.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable
 from typing import Any, TypeVar, cast
 
 import httpx2
@@ -25,6 +25,7 @@ from kloister.kubernetes.resources import KIND, PLURAL, ConfidentialNode
 
 Json = dict[str, Any]
 _Object = TypeVar("_Object")
+_Item = TypeVar("_Item")
 _Reported = create_global_resource(GROUP, "v1alpha1", KIND, PLURAL)
 _CONFLICT, _NOT_FOUND = 409, 404
 _RETRY = 2.0  # seconds between attempts to watch again
@@ -57,7 +58,7 @@ class Cluster:
 
     async def nodes(self) -> list[Json]:
         """All Node objects."""
-        return [node.to_dict() async for node in self._client.list(Node)]
+        return [node.to_dict() for node in await _all(self._client.list(Node))]
 
     async def node(self, name: str) -> Json | None:
         """One Node object, or None."""
@@ -74,7 +75,7 @@ class Cluster:
 
     async def reports(self) -> list[Json]:
         """All ConfidentialNode objects."""
-        return [dict(item) async for item in self._client.list(_Reported)]
+        return [dict(item) for item in await _all(self._client.list(_Reported))]
 
     async def changes_of_reports(self) -> AsyncIterator[tuple[str, Json]]:
         """For ever: (`ADDED` | `MODIFIED` | `DELETED`, object), beginning with what is there."""
@@ -92,7 +93,7 @@ class Cluster:
     async def failed_pods(self) -> list[Json]:
         """The pods of all namespaces that failed."""
         found = self._client.list(Pod, namespace="*", fields={"status.phase": "Failed"})
-        return [pod.to_dict() async for pod in found]
+        return [pod.to_dict() for pod in await _all(found)]
 
     async def changes_of_pods(self, node: str) -> AsyncIterator[tuple[str, Json]]:
         """For ever: (`ADDED` | `MODIFIED` | `DELETED`, pod) of the pods on a node, beginning with what is there."""
@@ -112,7 +113,7 @@ class Cluster:
         """Delete this very pod; nothing happens where it is gone or another has its name."""
         pod = await self._pod(namespace, name)
         if pod is not None and (pod.get("metadata") or {}).get("uid") == uid:
-            await self._client.delete(Pod, name, namespace=namespace)
+            await self._found(self._client.delete(Pod, name, namespace=namespace))
 
     async def _pod(self, namespace: str, name: str) -> Json | None:
         found = await self._found(self._client.get(Pod, name, namespace=namespace))
@@ -156,6 +157,16 @@ class Cluster:
             raise _refused(error) from None
         except httpx2.HTTPError as error:
             raise _unreachable(error) from None
+
+
+async def _all(items: AsyncIterable[_Item]) -> list[_Item]:
+    """A list to its end. Raises `Unavailable` `cluster-refused`, `cluster-unreachable`."""
+    try:
+        return [item async for item in items]
+    except ApiError as error:
+        raise _refused(error) from None
+    except httpx2.HTTPError as error:
+        raise _unreachable(error) from None
 
 
 def _refused(error: ApiError) -> Unavailable:

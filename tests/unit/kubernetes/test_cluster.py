@@ -189,6 +189,37 @@ def test_refusals_have_their_codes(server: ApiServer, monkeypatch: pytest.Monkey
     assert caught.value.code == "cluster-unknown"
 
 
+def test_lists_that_cannot_be_had_are_said_and_end_nothing(server: ApiServer) -> None:
+    async def codes() -> list[str]:
+        cluster = Cluster()
+        server.put(NODE, node())
+        assert [item["metadata"]["name"] for item in await cluster.nodes()] == ["n1"]
+        server.token = "another"
+        found = []
+        for call in (cluster.nodes, cluster.reports, cluster.failed_pods):
+            with pytest.raises(KloisterError) as caught:
+                await call()
+            found.append(caught.value.code)
+        await cluster.close()
+        return found
+
+    assert asyncio.run(codes()) == ["cluster-refused"] * 3
+
+
+def test_a_pod_that_is_gone_before_it_is_deleted(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def known(_cluster: Cluster, namespace: str, name: str) -> dict[str, Any]:
+        return {"metadata": {"namespace": namespace, "name": name, "uid": "u"}}
+
+    async def deleted() -> None:
+        cluster = Cluster()
+        monkeypatch.setattr(Cluster, "_pod", known)
+        await cluster.delete_pod("shop", "web-1", "u")
+        await cluster.close()
+
+    asyncio.run(deleted())
+    assert server.requests[-1] == ("DELETE", "/api/v1/namespaces/shop/pods/web-1")
+
+
 def test_a_refused_pod_of_a_node_with_an_agent_gets_an_event_once(server: ApiServer) -> None:
     said = json.dumps(Refused("file-changed", "A file was changed.").build())
     ended = {"terminated": {"exitCode": 70, "message": said, "finishedAt": "2026-11-22T12:00:00Z"}}
