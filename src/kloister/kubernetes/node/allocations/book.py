@@ -14,6 +14,7 @@ from kloister.kubernetes.node.kubelet.identity import Identity, identity
 
 _LOG = logging.getLogger("kloister.node.allocations")
 _FOLDER, _OPEN = 0o700, 0o755  # the folder of all is the agent's; one allocation's is its container's
+_OF_ONE = "allocation-"  # codes of refusals that are of one allocation
 _SUFFIX = ".json"
 _HALF_MADE = 60  # seconds after which another agent that began an allocation is taken to have been killed
 
@@ -127,12 +128,23 @@ class Allocations:
 
     async def _agree(self, platform: Platform) -> None:
         known = await platform.allocations()
-        for allocation in [one for one in self.held if one.id not in known]:
-            await self._serve(allocation)
+        failures = [await self._tell(one) for one in self.held if one.id not in known]
         for name in known:
             if not (self.directory / name).exists():
                 await platform.release(name)
         self.used = {name: size for name, size in known.items() if name in self._held}
+        for failure in filter(None, failures):
+            raise failure
+
+    async def _tell(self, allocation: Allocation) -> KloisterError | None:
+        """Why the platform cannot serve this one; it does not keep the others from theirs."""
+        try:
+            await self._serve(allocation)
+        except KloisterError as error:
+            if not error.code.startswith(_OF_ONE):
+                raise  # the platform is away: nothing else would do better
+            return error
+        return None
 
     async def _serve(self, allocation: Allocation) -> None:
         if self._platform is not None:

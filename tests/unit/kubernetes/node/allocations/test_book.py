@@ -150,3 +150,29 @@ def test_without_a_platform_only_the_folders_are_kept(tmp_path: Path) -> None:
     asyncio.run(book.keep())
     assert book.folder(one).is_dir()
     assert book.used is None
+
+
+class Picky(Remembering):
+    """Refuses one that it has forgotten."""
+
+    bad = ""
+
+    async def allocate(self, name: str, size: int, directory: Path) -> None:
+        if name == self.bad:
+            raise Unavailable("allocation-unreadable", "No socket can be made.")
+        await super().allocate(name, size, directory)
+
+
+def test_one_that_cannot_be_served_again_does_not_keep_the_others_from_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        platform = Picky()
+        book = Allocations(tmp_path, platform)
+        made = [await book.make([name], 1) for name in "abc"]
+        platform.known.clear()
+        platform.bad = book.held[0].id
+        with pytest.raises(Unavailable) as refused:
+            await book.keep()
+        assert refused.value.code == "allocation-unreadable"
+        assert set(platform.known) == {one.id for one in made} - {platform.bad}
+
+    asyncio.run(scene())
