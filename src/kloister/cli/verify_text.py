@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 _SIMULATED = "This platform is SIMULATED: the evidence proves nothing about hardware."
-_NO_LEVELS = (
-    "Nothing to explain: AMD publishes no TCB levels. A policy asks for the least of each (snp.minimumTcb)."
-)
+_NO_LEVELS = "Nothing to explain: AMD publishes no TCB levels. A policy asks for the least of each (snp.minimumTcb)."
 # what a person reads
 _MEASURED = (
     "mrenclave",
