@@ -21,7 +21,9 @@ _OWN = re.compile(rb"(?i)(?:^|\n)x-ms-client-request-id:[\t ]*([\t -~]*)\r\n")
 _PATHS = {kind: f"/attest/{kind.lower()}" for kind in JUDGED}
 _MAX_DIGITS = 7  # of a body's size
 # what changes how a body comes, or what comes after it
-_SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te", b"http2-settings"})
+_SPECIAL = frozenset({
+    b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te", b"http2-settings", b"proxy-connection",
+})  # fmt: skip
 
 
 @dataclass(slots=True)

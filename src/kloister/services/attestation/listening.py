@@ -148,6 +148,11 @@ class AttestationProtocol(HttpToolsProtocol):
                 return
         self._parse(data)
 
+    def shutdown(self) -> None:
+        """End when what has begun is answered, a request whose body has not come yet included."""
+        self._let_go()
+        super().shutdown()
+
     def on_message_begin(self) -> None:
         """A message begins."""
         self._under_way = True

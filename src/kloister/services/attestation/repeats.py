@@ -19,7 +19,8 @@ from kloister.services.attestation.kinds import Kind
 from kloister.services.attestation.tokens import PayloadForm
 from kloister.trust.verifier import SgxPrecedent
 
-_MAX_REPEATS = 512  # of one instance; some 20 KiB each
+_MAX_REPEATS = 512  # of one instance; some 20 KiB each, 60 at most
+_MAX_TEXT = 24 * 1024  # characters of evidence that is remembered: some 6000, but a quote may be padded at will
 _OFFSETS = {Kind.SGX_ENCLAVE: 0, Kind.OPEN_ENCLAVE: 16}  # of the quote in the evidence
 # claims that two requests of one enclave need not have in common
 VARYING = frozenset({
@@ -90,8 +91,8 @@ class Repeats:
     def keep(self, kind: Kind, text: str, evidence: bytes, precedent: Precedent, claims: Mapping[str, Any]) -> None:
         """Remember an enclave by evidence that was accepted, and by the claims of its token."""
         span = _SPANS[kind]
-        if len(text.rstrip("=")) != (len(evidence) * 8 + 5) // 6:  # there are characters that mean nothing
-            return
+        if len(text) > _MAX_TEXT or len(text.rstrip("=")) != (len(evidence) * 8 + 5) // 6:
+            return  # it is padded, or there are characters that mean nothing
         constant = {name: value for name, value in claims.items() if name not in VARYING}
         repeat = Repeat(precedent, constant, evidence[: span.bytes.start], evidence[span.bytes.stop :])
         with self._lock:

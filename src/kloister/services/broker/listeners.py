@@ -159,6 +159,9 @@ class Listener(uvicorn.Server):
     async def listen(self) -> None:
         """Serve until `should_exit` is set."""
         await self.serve(sockets=[self._sock])
+        for connection in tuple(self.server_state.connections):  # whose client has not confirmed the end of TLS
+            connection.transport.abort()
+        await asyncio.sleep(0)  # and they are closed
 
 
 def server_context(certificate: Path, key: Path, clients: Path | None = None) -> ssl.SSLContext:

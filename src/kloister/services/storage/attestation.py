@@ -59,10 +59,12 @@ class AttestationStore:
 
     @contextmanager
     def write(self) -> Iterator[AttestationTransaction]:
-        """All or nothing, in turn with every other writer; on leaving normally everything is on disk."""
+        """All or nothing, in turn with every other writer; on leaving normally it is on disk, and seen by everybody."""
         with self.note() as transaction:
             yield transaction
             transaction.advance()
+        if self._watch is not None:
+            self._watch.tell()
 
     @contextmanager
     def note(self) -> Iterator[AttestationTransaction]:
@@ -72,7 +74,7 @@ class AttestationStore:
             yield transaction
 
     def generation(self) -> int:
-        """A number that every committed `write` of any replica changes: cheap enough to be asked at each request."""
+        """A number that every `write` of any replica has changed when it returns: cheap enough for each request."""
         if self._watch is not None:
             return self._watch.generation()
         with self._transaction() as transaction:
@@ -115,7 +117,9 @@ class _FileWatch:
     """Sees that a file of SQLite was changed by any other connection, without a transaction (PRAGMA data_version).
 
     SQLite is asked only if its log (PATH-wal), to which every commit writes and which stays while anybody is connected,
-    was written to since, or so shortly before that the commit may not be through, or the next have the same time.
+    was written to since, or so shortly before that the commit may not be through, or the next have the same time. Who
+    has committed touches the log: however long that took, it has a new time, and what `tell` returned from is seen by
+    all. What others than this class write is seen when its commit is through, or `_TRUSTED` later.
     """
 
     def __init__(self, path: str) -> None:
@@ -140,6 +144,11 @@ class _FileWatch:
         settled = clock.now().timestamp() - written > _SETTLED
         self._known = (written, now + _TRUSTED, number) if settled else None
         return number
+
+    def tell(self) -> None:
+        """Have all look, after a commit; where the log cannot be touched they do within `_TRUSTED`."""
+        with suppress(OSError):
+            os.utime(f"{self._path}-wal")
 
     def close(self) -> None:
         """Let go of the file."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from kloister.formats.tokens import Jws
 from kloister.formats.wire import b64url
+from kloister.services.attestation import listening
 from kloister.services.attestation.heads import Head
 from tests.support.attestation import AAD, PERMIT, client_data, running, served, settings, sgx_quote
 
@@ -120,6 +123,40 @@ def test_answers_come_in_the_order_of_the_requests(port: int) -> None:
             found = [answer(received) for _ in range(4)]
             assert [one[0] for one in found] == [200, 200, 400, 200]
             assert ["x-ms-policy" in one[2] for one in found] == [True, False, False, True]
+
+
+def test_a_request_whose_body_is_awaited_at_the_end_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "_MOMENT", 30.0)
+    given, found = request(), []
+    end = given.index(b"\r\n\r\n") + 4
+
+    def ends(connection: ssl.SSLSocket) -> None:
+        with connection, connection.makefile("rb") as received:
+            connection.sendall(given[end:])
+            found.append(answer(received)[0])
+
+    with served(settings(tmp_path, listen="127.0.0.1:0")) as port:
+        connection = connected(port)
+        connection.sendall(given[:end])
+        time.sleep(0.3)
+        late = threading.Timer(0.5, ends, [connection])
+        late.start()
+    late.join()
+    assert found == [200]
+
+
+def test_no_connection_outlives_the_service(tmp_path: Path) -> None:
+    with served(settings(tmp_path, listen="127.0.0.1:0")) as port:
+        connection = connected(port)
+        connection.sendall(request())
+        assert connection.recv(12) == b"HTTP/1.1 200"
+    with socket.socket(fileno=connection.detach()) as bare:  # which has not confirmed the end of TLS
+        bare.settimeout(2)
+        with contextlib.suppress(ConnectionError):
+            while bare.recv(1 << 16):
+                pass
 
 
 def test_the_rate_counts_each_request_once(tmp_path: Path) -> None:

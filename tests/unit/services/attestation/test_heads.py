@@ -61,6 +61,7 @@ def test_a_usual_head() -> None:
         USUAL.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"),
         USUAL.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n"),
         USUAL.replace(b"\r\n\r\n", b"\r\nUpgrade: h2c\r\n\r\n"),
+        USUAL.replace(b"\r\n\r\n", b"\r\nProxy-Connection: close\r\n\r\n"),
         USUAL.replace(b"\r\n\r\n", b"\r\nHost: b\r\n\r\n"),
         USUAL.replace(b"\r\n\r\n", b"\r\n folded\r\n\r\n"),
         USUAL.replace(b"\r\n\r\n", b"\r\nX : y\r\n\r\n"),

@@ -238,6 +238,16 @@ def test_the_oldest_makes_room(process: AttestationProcess, monkeypatch: pytest.
     assert some.find(Kind.TDX_VM, b64url(evidence[2])) is None
 
 
+@pytest.mark.parametrize("padded", [b64url(QUOTE + bytes(100_000)), b64url(QUOTE) + "=" * 100_000])
+def test_padding_fills_no_memory(process: AttestationProcess, padded: str) -> None:
+    """One genuine quote can be padded in as many ways as one likes: such a request is answered, and not remembered."""
+    assert attest(process, {**GOOD, "quote": padded}).status == 200
+    some = process.service.snapshot(process._settings.instances[0]).repeats
+    assert some.find(Kind.SGX_ENCLAVE, padded) is None
+    assert attest(process, GOOD).status == 200
+    assert some.find(Kind.SGX_ENCLAVE, b64url(QUOTE)) is not None
+
+
 def test_no_policy_issues_what_varies_at_top_level() -> None:
     assert all(is_reserved(name) for name in repeats.VARYING)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from kloister.errors import Misconfigured, Unavailable
 from kloister.services.broker import audit
@@ -230,6 +231,24 @@ def test_a_server_that_is_away_is_said() -> None:
         AttestationStore("postgresql+psycopg://nobody@127.0.0.1:1/none")
     assert caught.value.code == "storage-failed"
     assert "nobody" not in str(caught.value)
+
+
+def test_a_write_that_returned_is_seen_at_once_however_long_its_commit_took(tmp_path: Path) -> None:
+    url, log = f"sqlite:///{tmp_path / 'a.db'}", tmp_path / "a.db-wal"
+    store, other = AttestationStore(url), AttestationStore(url)
+    try:
+        seen = [store.generation(), store.generation()]
+        long_ago = (1, 1)
+        os.utime(log, long_ago)
+        seen.append(store.generation())
+        # a disk that took minutes: the log was written to that long before the commit was through
+        event.listen(other._engine, "checkin", lambda *_: os.utime(log, long_ago))
+        with other.write() as transaction:
+            transaction.add_policy(policy(1))
+        assert store.generation() not in seen
+    finally:
+        store.close()
+        other.close()
 
 
 def test_the_file_is_asked_only_after_it_was_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
