@@ -194,7 +194,11 @@ class Running:
     def tell(self, line: str) -> None:
         """A command without an answer."""
         self.settle()
-        self._stdin.write(os.fsencode(line) + b"\n")
+        try:
+            self._stdin.write(os.fsencode(line) + b"\n")
+        except BrokenPipeError as error:
+            error.add_note(f"The sandbox's last event: {self.events[-1:]}")
+            raise
 
     def until_read(self) -> None:
         """Wait until the probe has taken what it was told."""
