@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# gRPC would start a thread in every child that a test forks beside it, and no process of two threads may make a user
+# namespace: tests of sandboxes failed that came after one of an agent.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 settings.register_profile("kloister", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kloister")
 
