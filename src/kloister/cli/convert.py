@@ -31,49 +31,70 @@ _TRANSPORTS = ("oci", "oci-archive", "docker-archive")
 _LOCAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?")
 
 
+_Source = Annotated[
+    str, typer.Argument(help="oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or a local name.", metavar="SRC")
+]
+_Destination = Annotated[
+    str, typer.Argument(help="oci:DIR[:TAG], oci-archive:FILE[:TAG] or a name for the local store.", metavar="DST")
+]
+_BrokerCa = Annotated[
+    Path | None, typer.Option(help="Certificate of the broker's CA [default: the stack's, if --policy is given].")
+]
+_Policy = Annotated[str, typer.Option(help="NAMESPACE/NAME of the policy that gives the secrets.")]
+_Service = Annotated[str, typer.Option(help="The policy's service that this image is.")]
+_PolicyTemplate = Annotated[
+    Path | None, typer.Option(help="A policy of yours with @MRENCLAVE@ where the measurement belongs.")
+]
+_Writable = Annotated[Texts, typer.Option(help="A directory that the program may write to (tmpfs); repeat.")]
+_Mount = Annotated[Texts, typer.Option(help="NAME=/path: a place the host may bind a directory to; repeat.")]
+_Encrypt = Annotated[Texts, typer.Option(help="app, all, none, or a layer (number or digest); repeat.")]
+_EncryptFile = Annotated[Texts, typer.Option(help="A pattern of paths that become private; repeat.")]
+_PrivateLinks = Annotated[bool, typer.Option("--private-links", help="Links lead to what is private, as pods need it.")]
+_Base = Annotated[str, typer.Option(help="The base image, or its number of layers: what `app` does not mean.")]
+_Key = Annotated[
+    Path | None, typer.Option(help="RSA-3072 key that signs [default: STATE/keys/signing.pem, made when missing].")
+]
+_KeyCache = Annotated[Path | None, typer.Option(help="Sealed cache of layer keys [default: STATE/cache/layers].")]
+_Memory = Annotated[str, typer.Option(help="Private memory that files may take, like 512M.")]
+_EnclaveSize = Annotated[str, typer.Option(help="Address range of the enclave, a power of two.")]
+_MaxThreads = Annotated[int, typer.Option(min=1, max=4096, help="Threads of the enclave.")]
+_Isvprodid = Annotated[int, typer.Option(min=0, max=65535, help="Product number in SIGSTRUCT.")]
+_Isvsvn = Annotated[int, typer.Option(min=0, max=65535, help="Security version in SIGSTRUCT.")]
+_MakeKey = Annotated[bool, typer.Option("--make-key", help="Make the file of --key if it is missing.")]
+_Debug = Annotated[bool, typer.Option("--debug", help="A debug enclave: it can be read from outside.")]
+_Simulated = Annotated[
+    bool, typer.Option("--simulated", help="The policy admits simulated platforms, which keep nothing secret.")
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Predict MRENCLAVE, write nothing.")]
+
+
 @guarded
 def convert(
-    source: Annotated[
-        str, typer.Argument(help="oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or a local name.", metavar="SRC")
-    ],
-    destination: Annotated[
-        str, typer.Argument(help="oci:DIR[:TAG], oci-archive:FILE[:TAG] or a name for the local store.", metavar="DST")
-    ],
+    source: _Source,
+    destination: _Destination,
     *,
     state: StateOption = None,
-    broker_ca: Annotated[
-        Path | None, typer.Option(help="Certificate of the broker's CA [default: the stack's, if --policy is given].")
-    ] = None,
-    policy: Annotated[str, typer.Option(help="NAMESPACE/NAME of the policy that gives the secrets.")] = "",
-    service: Annotated[str, typer.Option(help="The policy's service that this image is.")] = "app",
-    policy_template: Annotated[
-        Path | None, typer.Option(help="A policy of yours with @MRENCLAVE@ where the measurement belongs.")
-    ] = None,
-    writable: Annotated[Texts, typer.Option(help="A directory that the program may write to (tmpfs); repeat.")] = None,
-    mount: Annotated[Texts, typer.Option(help="NAME=/path: a place the host may bind a directory to; repeat.")] = None,
-    encrypt: Annotated[Texts, typer.Option(help="app, all, none, or a layer (number or digest); repeat.")] = None,
-    encrypt_file: Annotated[Texts, typer.Option(help="A pattern of paths that become private; repeat.")] = None,
-    private_links: Annotated[
-        bool, typer.Option("--private-links", help="Links lead to what is private, as pods need it.")
-    ] = False,
-    base: Annotated[str, typer.Option(help="The base image, or its number of layers: what `app` does not mean.")] = "",
-    key: Annotated[
-        Path | None, typer.Option(help="RSA-3072 key that signs [default: STATE/keys/signing.pem, made when missing].")
-    ] = None,
-    key_cache: Annotated[
-        Path | None, typer.Option(help="Sealed cache of layer keys [default: STATE/cache/layers].")
-    ] = None,
-    memory: Annotated[str, typer.Option(help="Private memory that files may take, like 512M.")] = "",
-    enclave_size: Annotated[str, typer.Option(help="Address range of the enclave, a power of two.")] = "256M",
-    max_threads: Annotated[int, typer.Option(min=1, max=4096, help="Threads of the enclave.")] = 4,
-    isvprodid: Annotated[int, typer.Option(min=0, max=65535, help="Product number in SIGSTRUCT.")] = 0,
-    isvsvn: Annotated[int, typer.Option(min=0, max=65535, help="Security version in SIGSTRUCT.")] = 0,
-    make_key: Annotated[bool, typer.Option("--make-key", help="Make the file of --key if it is missing.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="A debug enclave: it can be read from outside.")] = False,
-    simulated: Annotated[
-        bool, typer.Option("--simulated", help="The policy admits simulated platforms, which keep nothing secret.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Predict MRENCLAVE, write nothing.")] = False,
+    broker_ca: _BrokerCa = None,
+    policy: _Policy = "",
+    service: _Service = "app",
+    policy_template: _PolicyTemplate = None,
+    writable: _Writable = None,
+    mount: _Mount = None,
+    encrypt: _Encrypt = None,
+    encrypt_file: _EncryptFile = None,
+    private_links: _PrivateLinks = False,
+    base: _Base = "",
+    key: _Key = None,
+    key_cache: _KeyCache = None,
+    memory: _Memory = "",
+    enclave_size: _EnclaveSize = "256M",
+    max_threads: _MaxThreads = 4,
+    isvprodid: _Isvprodid = 0,
+    isvsvn: _Isvsvn = 0,
+    make_key: _MakeKey = False,
+    debug: _Debug = False,
+    simulated: _Simulated = False,
+    dry_run: _DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make an image confidential: measure, pin the broker, sign, encrypt what is private, emit its policy.
