@@ -68,9 +68,9 @@ class Endpoint:
     def _read(self) -> None:
         try:
             for message in self._stream:
-                self.devices = {device.id: device for device in message.devices}
-                self.seconds = self.seconds or time.monotonic() - self._dialled
                 self.messages += 1
+                self.seconds = self.seconds or time.monotonic() - self._dialled
+                self.devices = {device.id: device for device in message.devices}  # last: what waiting tests look at
         except grpc.RpcError as error:
             self.error = error.code().name.lower()
         self.devices = {}  # a kubelet takes all of them for unhealthy
