@@ -21,10 +21,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own directory is all that Python adds
 
 from bench.support.output import skip, table, write_json
-from bench.support.stack import ROOT, Bench, bench, finish, free_port, missing
+from bench.support.stack import ROOT, Bench, bench, finish, missing
 from bench.support.statistics import Summary
 from kloister.formats.enclave.tree import Kind, Tree
 from kloister.images.samples import make_sample
+from kloister.serve.ports import free_port
 
 HANDOVER = "lockdown"  # the launcher's last phase: descriptors are closed and execve is called
 WHOLE, INSIDE, COMMAND, BUBBLEWRAP = "kloister run", "  launcher and runner", "  command and platform", "bubblewrap"

@@ -22,10 +22,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's own directory is all that Python adds
 
 from bench.support.output import skip, table, write_json
-from bench.support.stack import Bench, bench, finish, free_port, missing
+from bench.support.stack import Bench, bench, finish, missing
 from bench.support.statistics import Summary, median_interval
 from kloister.images.importer import import_image
 from kloister.images.samples.redis import OPTIONS, assemble_redis
+from kloister.serve.ports import free_port
 
 AIM = 0.97  # of the native rate
 TESTS = ("SET", "GET")

@@ -13,6 +13,7 @@ from kloister.serve.demo.attacks import Attack, Attacks, read_from_outside, secr
 from kloister.serve.demo.search import find
 from kloister.serve.demo.world import CLINIC, REDIS, World, redis_policy, running
 from tests.support.paths import ROOT
+from tests.support.stacks import world_at
 
 pytestmark = pytest.mark.e2e
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A stack with both samples converted and their policies approved."""
-    world = World(tmp_path_factory.mktemp("world"))
+    world = world_at(tmp_path_factory.mktemp("world"))
     try:
         world.up()
         template = (ROOT / "examples" / "clinic" / "policy.yaml").read_text()

@@ -18,6 +18,7 @@ from kloister.serve.processes import Process
 from kloister.tee.simulated.client import PlatformClient
 from tests.support.attestation import PERMIT, bound, client_data
 from tests.support.cli import kloister, processes_of
+from tests.support.stacks import placed
 
 pytestmark = pytest.mark.e2e
 DATA = b"the application's key"
@@ -26,7 +27,7 @@ DATA = b"the application's key"
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("KLOISTER_STATE", str(tmp_path / "state"))
-    yield tmp_path / "state"
+    yield placed(tmp_path / "state")
     assert kloister("down").code == 0
     assert processes_of(tmp_path / "state") == []
 

@@ -15,6 +15,7 @@ from kloister.formats.protocol.events import Refused, Started
 from kloister.formats.wire import b64url
 from kloister.serve.demo.world import REDIS, World, redis_policy
 from kloister.tee.simulated.client import PlatformClient
+from tests.support.stacks import world_at
 
 pytestmark = pytest.mark.e2e
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A stack with redis converted and approved."""
-    world = World(tmp_path_factory.mktemp("world"))
+    world = world_at(tmp_path_factory.mktemp("world"))
     try:
         world.up()
         world.convert("redis", "redis", REDIS, redis_policy(world.redis_port))

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,16 +19,17 @@ from kloister.client.admin import AdminClient
 from kloister.errors import Misconfigured, Unavailable
 from kloister.formats.protocol.events import Phase
 from kloister.serve import launch, stack
-from kloister.serve.demo.apps import App, free_port
+from kloister.serve.demo.apps import App
 from kloister.serve.demo.world import World
 from kloister.serve.looking import look
 from kloister.serve.state import State
 from kloister.tee.simulated.client import PlatformClient
 from tests.e2e.small import POLICY, make_small
+from tests.support.stacks import world_at
 
 pytestmark = pytest.mark.e2e
 
-_PATIENCE = 20.0  # seconds
+_PATIENCE = 60.0  # seconds
 _NAME = ("home", "cat")
 
 
@@ -73,7 +75,7 @@ def _everything(state: State) -> list[int]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A stack of its own, to be killed, with the small image converted and approved."""
-    world = World(tmp_path_factory.mktemp("stack"))
+    world = world_at(tmp_path_factory.mktemp("stack"))
     try:
         world.up()
         base = world.base
@@ -89,6 +91,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def up(world: World) -> World:
     """The stack, running, whatever the test before did to it."""
     world.up()
+    _eventually(lambda: _nothing_of_enclaves(world))
     return world
 
 
@@ -181,11 +184,8 @@ def test_two_start_at_the_same_moment(tmp_path: Path) -> None:
 
 def test_an_up_that_fails_leaves_nothing(tmp_path: Path) -> None:
     state = State.at(tmp_path / "state")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", free_port()))
-        taken.listen()
-        with pytest.raises(Misconfigured) as refusal:
-            stack.up(state, f"127.0.0.1:{taken.getsockname()[1]}")
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Misconfigured) as refusal:
+        stack.up(state, f"127.0.0.1:{taken.getsockname()[1]}")
     assert refusal.value.code == "port-in-use"
     assert stack.status(state)["platform"] == {"running": False}
     with pytest.raises(Unavailable):
@@ -257,7 +257,7 @@ def test_the_end_of_an_application(up: World) -> None:
         out, _ = run.communicate(b"and more", timeout=_PATIENCE)
         assert (out, run.returncode) == (b"and more", 0)
         assert enclave.alive() == []
-    _nothing_of_enclaves(up)
+    _eventually(lambda: _nothing_of_enclaves(up))
 
 
 def test_a_refusal(up: World) -> None:
@@ -287,12 +287,14 @@ def _asks(app: App) -> None:
 
 
 def _eventually(check: Callable[[], None]) -> None:
-    """The daemon hears of an end a moment later than whoever waited for the processes."""
-    for _ in range(200):
+    """The daemon and the kernel's lists know of an end a moment later than whoever waited for the processes."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
         try:
             check()
         except AssertionError:
-            select.select([], [], [], 0.02)
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
         else:
             return
-    check()

@@ -44,7 +44,7 @@ class Purpose:
 class Patience:
     """How long to try: seconds for finding a broker that answers, seconds for one exchange with it."""
 
-    reach: float = 10.0
+    reach: float = 30.0
     exchange: float = 30.0
 
 

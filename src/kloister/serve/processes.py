@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _START_FIELD = 19  # proc(5), /proc/pid/stat field 22 (starttime), counted after the closing parenthesis of comm
 _UCRED = struct.Struct("3i")  # struct ucred, unix(7): pid, uid, gid
 _SAID = re.compile(r"^kloister: (.+) \[([a-z0-9-]+)\](?:\n  (.+))?$", re.MULTILINE)  # how a command fails
+_STARTING = 60.0  # seconds; a daemon that fails says so at once, and a machine under load takes its time
+_ENDING = 20.0  # seconds that a daemon may take to end, and to say so, before it is killed
 _TAIL = 2000  # bytes of a log that an error quotes
 
 
@@ -74,7 +76,7 @@ class Process:
         """For the stack document."""
         return {"pid": self.pid, "started": self.started}
 
-    def stop(self, patience: float = 5.0) -> None:
+    def stop(self, patience: float = _ENDING) -> None:
         """SIGTERM, then SIGKILL after `patience` seconds; through a pidfd, so that the number cannot be reused."""
         try:
             descriptor = os.pidfd_open(self.pid)
@@ -102,7 +104,7 @@ class Starting:
     log: Path
     begin: int  # bytes of its log that are of others
 
-    def ready(self, door: Path, ready: Callable[[], bool], patience: float = 15.0) -> Process:
+    def ready(self, door: Path, ready: Callable[[], bool], patience: float = _STARTING) -> Process:
         """Wait until `ready` says so and it is behind `door`.
 
         Another one that is behind the door holds the state: the new one says so and ends.
@@ -149,7 +151,7 @@ def begin(name: str, arguments: Sequence[str], log: Path) -> Starting:
     return Starting(name, child, log, before)
 
 
-def awaited(door: Path, patience: float = 15.0) -> Process | None:
+def awaited(door: Path, patience: float = _STARTING) -> Process | None:
     """The process behind a socket, as soon as there is one."""
     deadline = clock.monotonic() + patience
     while clock.monotonic() < deadline:

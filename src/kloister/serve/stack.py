@@ -11,8 +11,9 @@ from kloister import files
 from kloister.client.admin import AdminClient
 from kloister.errors import KloisterError, Malformed, Misconfigured
 from kloister.serve.looking import Stack, look
+from kloister.serve.ports import free_address
 from kloister.serve.processes import Process, awaited, start, stop_all
-from kloister.serve.stack_attestation import Attestation, free_address
+from kloister.serve.stack_attestation import Attestation
 from kloister.serve.state import DEFAULT_ADDRESS, State
 from kloister.services.broker.binding import bind_tcp
 from kloister.tee.simulated.client import PlatformClient

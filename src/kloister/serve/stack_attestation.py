@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import replace
 
 from kloister.errors import Misconfigured
 from kloister.serve.looking import Stack
+from kloister.serve.ports import free_address
 from kloister.serve.processes import Process, Starting, awaited, begin
 from kloister.serve.state import ATTESTATION_ADDRESS, State
 
@@ -55,17 +55,3 @@ class Attestation:
             else:
                 raise
         return self._begin().ready(self._state.attesting, lambda: True)
-
-
-def free_address(usual: str) -> str:
-    """The usual address, or another port where a stack of another state directory has it already."""
-    host, port = usual.split(":")
-    for candidate in (int(port), 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, candidate))
-            except OSError:
-                continue
-            return f"{host}:{probe.getsockname()[1]}"
-    return usual

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,15 +18,8 @@ from kloister.serve import launch
 from kloister.serve.state import State
 
 _PAUSE = 0.02  # seconds between two looks at whether the application answers
-_PATIENCE = 20.0  # seconds until an application must answer, and until a stopped one must be gone
+_PATIENCE = 60.0  # seconds until an application must answer, and until a stopped one must be gone
 _OUTPUT = 256 * 1024  # bytes of output that are kept
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class App:

@@ -25,8 +25,9 @@ from kloister.images.runtime_layer import runtime_layer
 from kloister.images.samples import make_sample
 from kloister.images.sources import open_source
 from kloister.serve import launch, stack
-from kloister.serve.demo.apps import App, free_port
+from kloister.serve.demo.apps import App
 from kloister.serve.demo.guest import Guest, enclave_of
+from kloister.serve.ports import free_port
 from kloister.serve.state import State
 from kloister.simulator.fuses import Fuses
 
@@ -143,7 +144,7 @@ class World:
         done = subprocess.run(
             ["redis-cli", "-h", "127.0.0.1", "-p", str(self.redis_port), *command],
             env={"PATH": os.environ.get("PATH", ""), "REDISCLI_AUTH": self.password},
-            capture_output=True, text=True, check=False, timeout=20,
+            capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         return done.stdout.strip() if done.returncode == 0 else None
 
@@ -161,11 +162,11 @@ class World:
         """A prediction over TLS, verified against the policy's own CA; None while nobody answers."""
         ca = AdminClient(self.state.admin).certificate(*CLINIC, "ca")
         context = ssl.create_default_context(cadata=ca)
-        connection = http.client.HTTPSConnection("localhost", self.clinic_port, timeout=5, context=context)
+        connection = http.client.HTTPSConnection("localhost", self.clinic_port, timeout=20, context=context)
         try:
             connection.request("GET", "/predict?" + _PATIENT)
             answer = json.loads(connection.getresponse().read())
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             return None
         finally:
             connection.close()
