@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.support.attestation import BEARER
 from tests.support.evidence import NOW, Forge
 from tests.support.ports import free_port
 
-_START_SECONDS = 60.0
+_PATIENCE = 60.0  # seconds; each wait ends with what it waits for
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Service:
 
     def ask(self, method: str, path: str, body: bytes | str = b"", *, raw: bool = False) -> tuple[int, Any]:
         """One request on a connection of its own."""
-        connection = HTTPSConnection("localhost", self.port, context=self.tls(), timeout=30)
+        connection = HTTPSConnection("localhost", self.port, context=self.tls(), timeout=_PATIENCE)
         try:
             connection.request(method, path, body, {"Authorization": f"Bearer {BEARER}"})
             answer = connection.getresponse()
@@ -60,14 +60,13 @@ class Service:
 
     def wait(self) -> None:
         """Until it is ready."""
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log
-            try:
+            with suppress(OSError):  # nobody listens yet
                 if self.ask("GET", "/readyz")[0] == 200:
                     return
-            except OSError:
-                time.sleep(0.05)
+            time.sleep(0.05)
         raise AssertionError(self.log)
 
 
@@ -110,7 +109,7 @@ def started(directory: Path, port: int, *options: str) -> Iterator[Service]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

@@ -80,7 +80,7 @@ class Server(ThreadingHTTPServer):
     def get_request(self) -> tuple[Any, Any]:
         sock, address = super().get_request()
         if self.tls:
-            sock.settimeout(5)
+            sock.settimeout(60)
             sock = self.tls.wrap_socket(sock, server_side=True)
         return sock, address
 

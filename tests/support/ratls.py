@@ -62,7 +62,7 @@ def serving(
         while not done.is_set():
             with suppress(OSError):
                 connection, _ = listening.accept()
-                connection.settimeout(5)
+                connection.settimeout(60)
                 with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as tls:
                     if tls.recv(4096).startswith(b"GET /certs HTTP/1.1\r\n"):
                         tls.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + keys if keys else _ABSENT)

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -130,14 +131,25 @@ class Cache:
         return held if hard is None or age < hard else None
 
     def _fetch(self, fetcher: Fetcher, key: Key, admit: Admit, deadline: float, *, for_ever: bool) -> Held:
-        """Fetch it, unless another process did so while this one waited for its turn."""
-        if self._store is None:
-            return self.put(self._ask(fetcher, key, admit, deadline), admit)
-        with self._store.turn(key, lambda: self._late(deadline)):
-            held = self._admitted(self._store.load(key), admit, self._clock.now())
+        """Fetch it, unless another thread did so since this one looked, or a process while it waited for its turn."""
+        with self._turn(key, deadline):
+            held = self._admitted(self._kept(key), admit, self._clock.now())
             if held is not None and self._fresh(held, for_ever=for_ever):
                 return self._remember(held)
             return self.put(self._ask(fetcher, key, admit, deadline), admit)
+
+    def _turn(self, key: Key, deadline: float) -> AbstractContextManager[object]:
+        if self._store is None:
+            return contextlib.nullcontext()
+        return self._store.turn(key, lambda: self._late(deadline))
+
+    def _kept(self, key: Key) -> Item | None:
+        """What the last of all who fetched it got."""
+        if self._store is not None:
+            return self._store.load(key)
+        with self._lock:
+            held = self._memory.get(key)
+        return held.item if held else None
 
     def _ask(self, fetcher: Fetcher, key: Key, admit: Admit, deadline: float) -> Held:
         return fetcher.fetch(key, lambda item: admit(item, self._clock.now()), deadline)
