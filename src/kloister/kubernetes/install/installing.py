@@ -41,8 +41,8 @@ def uninstall(kubectl: Kubectl, choice: Choice, told: Told) -> bool:
     1. the agents, so that nothing reports; 2. their reports, whereupon the controller clears the nodes; 3. the rest.
     """
     objects = render(choice)
-    # 1. agents
-    for line in kubectl.delete([item for item in objects if item["kind"] == "DaemonSet"]):
+    # 1. agents: one that still ran would report again what is deleted next
+    for line in kubectl.delete([item for item in objects if item["kind"] == "DaemonSet"], pods_first=True):
         told(line)
     # 2. reports, and what the controller made of them
     if kubectl.items("confidentialnodes"):

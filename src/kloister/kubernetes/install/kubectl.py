@@ -49,10 +49,11 @@ class Kubectl:
         document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
         return self.run(["apply", "--filename=-"], document, timeout=3 * _SECONDS).splitlines()
 
-    def delete(self, objects: Sequence[Json]) -> list[str]:
-        """Delete objects; those that are gone already do not matter."""
+    def delete(self, objects: Sequence[Json], *, pods_first: bool = False) -> list[str]:
+        """Delete objects; those that are gone already do not matter. `pods_first`: not before their pods."""
         document = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        options = ["delete", "--ignore-not-found", "--wait=true", "--filename=-"]
+        cascade = ["--cascade=foreground"] if pods_first else []
+        options = ["delete", "--ignore-not-found", "--wait=true", *cascade, "--filename=-"]
         return self.run(options, document, timeout=3 * _SECONDS).splitlines()
 
     def rolled_out(self, kind: str, name: str, namespace: str, seconds: int) -> None:

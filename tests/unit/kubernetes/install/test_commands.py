@@ -140,6 +140,7 @@ def test_uninstall_clears_nodes_first_and_keeps_the_namespace(cluster: Kubernete
     assert result.exit_code == 0, result.output
     deleted = [(arguments, given) for arguments, given in cluster.calls() if "delete" in arguments]
     assert [item["kind"] for item in json.loads(deleted[0][1])["items"]] == ["DaemonSet"]
+    assert "--cascade=foreground" in deleted[0][0], "an agent that still runs would report again"
     assert deleted[1][0][:3] == ["delete", "confidentialnodes", "--all"]
     kinds = {item["kind"] for item in json.loads(deleted[2][1])["items"]}
     assert "Namespace" not in kinds
