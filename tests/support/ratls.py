@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from kloister.formats.ratls import Form, RatlsEvidence, build_certificate, claims_for
 from tests.support.evidence import ENCLAVE, NOW, Forge
+from tests.support.ports import free_port
 
 _ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 KEY = ec.derive_private_key(0xC0FFEE, ec.SECP384R1())
@@ -54,7 +55,7 @@ def serving(
     (folder / "certificate.pem").write_text(ssl.DER_cert_to_PEM_cert(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
-    listening = create_server(("127.0.0.1", 0))
+    listening = create_server(("127.0.0.1", free_port()))  # nobody else has it afterwards
     listening.settimeout(0.1)
     done = threading.Event()
 

@@ -47,7 +47,7 @@ def test_a_configured_source_is_asked_and_no_other(tmp_path: Path) -> None:
     assert configured_judge({}, tmp_path) is None
     at = clock.now() - timedelta(days=2)
     with pcs.serving(pcs.pcs_of(PLATFORM, at).answer) as server:
-        environment = {"KLOISTER_COLLATERAL_SOURCES": f"pccs+{server.url}", "KLOISTER_COLLATERAL_TIMEOUT": "2"}
+        environment = {"KLOISTER_COLLATERAL_SOURCES": f"pccs+{server.url}", "KLOISTER_COLLATERAL_TIMEOUT": "60"}
         assert asked(environment, tmp_path / "a").status == "UpToDate"
         assert len(server.asked) == 4
         server.always(pcs.status(500))

@@ -13,7 +13,7 @@ def test_a_lane_has_an_end_and_its_places_come_back() -> None:
     gate = threading.Event()
 
     async def scene() -> list[str]:
-        lane = Lane("test", 1, 1, 5)
+        lane = Lane("test", 1, 1, 60)
         under_way = [asyncio.create_task(lane.run(gate.wait)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Denied) as caught:
@@ -47,5 +47,5 @@ def test_errors_of_the_work_come_through() -> None:
         raise Denied("policy-missing", "No.")
 
     with pytest.raises(Denied) as caught:
-        asyncio.run(Lane("test", 1, 0, 5).run(work))
+        asyncio.run(Lane("test", 1, 0, 60).run(work))
     assert caught.value.code == "policy-missing"

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
@@ -20,6 +20,31 @@ PIECES = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n
 SEEN: list[Any] = []
 
 
+class HandLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time stands still until it is moved."""
+
+    now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Served:
+    """A connection, and the loop of whoever is at its other end."""
+
+    client: socket.socket
+    loop: HandLoop
+
+    def move(self, seconds: float) -> None:
+        """Let time pass, and whatever it brings happen."""
+        self.loop.now += seconds
+        for _ in range(3):  # turns: what is due, what that makes ready, and the next
+            turned = threading.Event()
+            self.loop.call_soon_threadsafe(turned.set)
+            assert turned.wait(60)
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     while (await receive()).get("more_body"):
         pass
@@ -29,36 +54,37 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextlib.contextmanager
-def connected(protocol: type[asyncio.Protocol]) -> Iterator[socket.socket]:
-    with bind_tcp("127.0.0.1:0") as sock:
-        listener = Listener(app, sock, protocol, None)
-        thread = threading.Thread(target=lambda: asyncio.run(listener.listen()))
+def connected(protocol: type[asyncio.Protocol]) -> Iterator[Served]:
+    with bind_tcp("127.0.0.1:0") as sock, asyncio.Runner(loop_factory=HandLoop) as runner:
+        listener, loop = Listener(app, sock, protocol, None), cast("HandLoop", runner.get_loop())
+        thread = threading.Thread(target=lambda: runner.run(listener.listen()))
         thread.start()
         try:
-            with socket.create_connection(sock.getsockname(), 5) as client:
-                yield client
+            with socket.create_connection(sock.getsockname(), 60) as client:
+                yield Served(client, loop)
         finally:
             listener.should_exit = True
-            thread.join()
+            while thread.is_alive():  # the listener looks now and then
+                loop.now += 0.1
+                thread.join(0.01)
 
 
 def answers(client: socket.socket, count: int) -> bytes:
     """As much as that many answers are."""
     found = b""
     while found.count(b"\r\n\r\nok") < count:
-        found += client.recv(1000)
+        data = client.recv(1000)
+        assert data, found
+        found += data
     return found
 
 
-def drip(client: socket.socket, data: bytes, seconds: float) -> bool:
+def drip(served: Served, data: bytes, seconds: float) -> bool:
     """Send byte by byte; whether the other side closed before the time was over."""
-    end = time.monotonic() + seconds
     try:
         for number in range(len(data)):
-            client.sendall(data[number : number + 1])
-            time.sleep(0.02)
-            if time.monotonic() > end:
-                return False
+            served.client.sendall(data[number : number + 1])
+            served.move(seconds / len(data))
     except OSError:
         return True
     return False
@@ -75,19 +101,19 @@ def test_a_connection_is_not_held_by_single_bytes(
     protocol: type[asyncio.Protocol], rest: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listeners, "ANSWER_SECONDS", 1.0)
-    with connected(protocol) as client:
-        for _ in range(3):  # whoever gets answers may stay
-            client.sendall(ASK)
-            assert answers(client, 1).startswith(b"HTTP/1.1 200")
-            time.sleep(0.4)
-        assert drip(client, rest, 8)
+    with connected(protocol) as served:
+        for _ in range(4):  # whoever gets answers may stay
+            served.client.sendall(ASK)
+            assert answers(served.client, 1).startswith(b"HTTP/1.1 200")
+            served.move(0.4)
+        assert drip(served, rest, 8)
 
 
 def test_what_comes_behind_a_body_is_not_kept() -> None:
     SEEN.clear()
-    with connected(AttestationProtocol) as client:
-        client.sendall(PIECES + b"X-Trailer: " + b"y" * 1000 + b"\r\n\r\n" + ASK)
-        answers(client, 2)
+    with connected(AttestationProtocol) as served:
+        served.client.sendall(PIECES + b"X-Trailer: " + b"y" * 1000 + b"\r\n\r\n" + ASK)
+        answers(served.client, 2)
     assert [sorted(name for name, _ in each) for each in SEEN] == [[b"host", b"transfer-encoding"], [b"host"]]
 
 
@@ -102,25 +128,32 @@ class Wire:
 
 
 def test_who_rests_too_long_is_closed_and_who_is_busy_is_not() -> None:
-    asyncio.run(_rests())
+    with asyncio.Runner(loop_factory=HandLoop) as runner:
+        runner.run(_rests())
 
 
 async def _rests() -> None:
-    loop, busy, wires = asyncio.get_running_loop(), [False], [Wire() for _ in range(3)]
+    loop, busy, wires = cast("HandLoop", asyncio.get_running_loop()), [False], [Wire() for _ in range(3)]
+
+    async def pass_by(seconds: float) -> None:
+        loop.now += seconds
+        for _ in range(3):
+            await asyncio.sleep(0)
+
     resting, asking, waiting = (Rest(loop, cast("Any", wire), 0.2, lambda: busy[0]) for wire in wires)
     resting.begin()
     asking.begin()
     for _ in range(6):
-        await asyncio.sleep(0.1)
+        await pass_by(0.1)
         asking.begin()
     assert [wire.closed for wire in wires] == [True, False, False]
     busy[0] = True
     waiting.begin()
-    await asyncio.sleep(0.5)
+    await pass_by(0.5)
     assert not wires[1].closed
     assert not wires[2].closed
     busy[0] = False
     waiting.begin()
-    await asyncio.sleep(0.5)
+    await pass_by(0.5)
     assert wires[2].closed
     asking.stop()

@@ -15,6 +15,8 @@ from kloister.formats.tokens import Jws
 from kloister.formats.tokens.policy import policy_token
 from kloister.formats.wire import b64url, unb64url
 from kloister.serve.attestation import AttestationProcess
+from kloister.services.attestation import rest
+from kloister.services.attestation.limits import RateLimit
 from kloister.services.attestation.nonces import Nonces
 from kloister.services.broker.vault import Vault
 from kloister.trust.policy.maa import lint, parse_policy
@@ -132,7 +134,8 @@ def test_a_request_has_a_name(process: AttestationProcess) -> None:
     assert len(answer.headers["x-ms-request-id"]) == 20
 
 
-def test_a_client_is_slowed_down(tmp_path: Path) -> None:
+def test_a_client_is_slowed_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "RateLimit", lambda rate, _: RateLimit(rate, lambda: 0.0))
     with running(settings(tmp_path, limits={"rate": 1})) as process:
         answers = [ask(process, "POST", "/attest/SgxEnclave", b"{}") for _ in range(3)]
     assert [answer.status for answer in answers] == [400, 400, 429]

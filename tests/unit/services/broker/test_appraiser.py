@@ -34,7 +34,7 @@ EARLY = TcbStage(status=TcbStatus.OUT_OF_DATE, evaluation_number=EVALUATION_NUMB
 
 
 def platforms(server: pcs.Server, cache: Path, root: Root = ROOT, update: str = "standard") -> Platforms:
-    settings = Settings.of({}, sources=[f"pccs+{server.url}"], cache=cache, timeout=2, update=update)
+    settings = Settings.of({}, sources=[f"pccs+{server.url}"], cache=cache, timeout=60, update=update)
     return Platforms(settings, (root,))
 
 
@@ -113,7 +113,7 @@ def judged(appraise: CachingAppraiser | FetchingAppraiser, at: datetime) -> str:
 def test_so_is_a_real_platforms_where_the_source_has_news(tmp_path: Path) -> None:
     now = clock.now()
     with pcs.serving(pcs.pcs_of(PLATFORM, now, EARLY).answer) as server:
-        settings = Settings.of({}, sources=[f"pccs+{server.url}"], cache=tmp_path, timeout=2, update="early")
+        settings = Settings.of({}, sources=[f"pccs+{server.url}"], cache=tmp_path, timeout=60, update="early")
         source = CountedSource(open_source(settings, [ROOT]), open_source(settings, [ROOT]))
         appraise = FetchingAppraiser(source, [ROOT], Update.EARLY)
         assert judged(appraise, now) == "OutOfDate"
@@ -134,7 +134,7 @@ class Hanging(Staged):
     def collateral(self) -> Collateral:
         if self.asked:
             self.hangs.set()
-            assert self.go.wait(10)
+            assert self.go.wait(60)
         return super().collateral()
 
 
@@ -144,16 +144,16 @@ def test_while_one_bad_quote_has_the_source_asked_the_good_ones_do_not_wait() ->
     assert judged(appraise, now) == "UpToDate"
     with ThreadPoolExecutor(2) as pool:
         bad = pool.submit(appraise, BAD, now + DOUBT)
-        assert source.hangs.wait(10)
+        assert source.hangs.wait(60)
         try:
             good = pool.submit(judged, appraise, now + DOUBT)
-            assert good.result(5) == "UpToDate"
+            assert good.result(30) == "UpToDate"
             with pytest.raises(Unverified):
                 appraise(BAD, now + DOUBT)  # judged by what is known: it has no source asked a second time
         finally:
             source.go.set()
         with pytest.raises(Unverified):
-            bad.result(10)
+            bad.result(60)
     assert source.asked == 2
 
 
@@ -174,7 +174,7 @@ class Leaving:
 def test_a_bad_quote_takes_no_collateral_from_good_ones(tmp_path: Path) -> None:
     now = clock.now()
     with pcs.serving(pcs.pcs_of(PLATFORM, now).answer) as server:
-        settings = Settings.of({}, sources=[f"pccs+{server.url}"], cache=tmp_path, timeout=2)
+        settings = Settings.of({}, sources=[f"pccs+{server.url}"], cache=tmp_path, timeout=60)
         source = Leaving(open_source(settings, [ROOT]))
         appraise = FetchingAppraiser(source, [ROOT])
         assert appraise(QUOTE, now).tcb_status == "UpToDate"

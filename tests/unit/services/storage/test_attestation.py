@@ -12,7 +12,7 @@ from sqlalchemy import event
 from kloister.errors import Misconfigured, Unavailable
 from kloister.services.broker import audit
 from kloister.services.broker.vault import Vault
-from kloister.services.storage import attestation
+from kloister.services.storage import attestation, engines
 from kloister.services.storage import attestation_schema as schema
 from kloister.services.storage.attestation import AttestationStore
 from kloister.services.storage.attestation_records import InstancePolicy, ManagementCertificate, SigningKeyRecord
@@ -116,6 +116,13 @@ def test_a_failed_write_leaves_nothing(store: AttestationStore) -> None:
     with store.read() as transaction:
         assert transaction.policy(URL, KIND) is None
         assert transaction.generation() == 1
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writers wait for their turn also where the disk of a busy machine takes seconds for each commit."""
+    monkeypatch.setattr(engines, "_BUSY", 120.0)
+    monkeypatch.setattr(engines, "_CONNECT", 120)
 
 
 def test_writers_take_turns_and_the_audit_chain_holds(store: AttestationStore, url: str) -> None:
@@ -260,6 +267,8 @@ def test_the_file_is_asked_only_after_it_was_written_to(tmp_path: Path, monkeypa
         return original(self)
 
     monkeypatch.setattr(attestation._FileWatch, "_asked", counted)
+    monkeypatch.setattr(attestation, "_SETTLED", 3600.0)  # however long this takes
+    monkeypatch.setattr(attestation, "_TRUSTED", 3600.0)
     url, log = f"sqlite:///{tmp_path / 'a.db'}", tmp_path / "a.db-wal"
     store, other = AttestationStore(url), AttestationStore(url)
     store.generation()
