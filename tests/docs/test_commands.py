@@ -13,10 +13,12 @@ import pytest
 
 from tests.support.paths import ROOT
 from tests.support.ports import free_port
+from tests.support.stacks import placed
 
 DOCUMENTS = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _PORT = re.compile(r"(127\.0\.0\.1:|localhost:|PORT=)(\d{4,5})\b")
+_STATE = re.compile(r"--state \./(\w+)")
 _EXITS = re.compile(r"#\s*exits (\d+)$")
 
 
@@ -45,7 +47,7 @@ def reader(tmp_path: Path) -> Iterator[dict[str, str]]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
         "LANG": "C.UTF-8",
-        "KLOISTER_STATE": str(tmp_path / "state"),
+        "KLOISTER_STATE": str(placed(tmp_path / "state")),
         "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
         "CHECKOUT": str(ROOT),
     }
@@ -56,6 +58,8 @@ def reader(tmp_path: Path) -> Iterator[dict[str, str]]:
 @pytest.mark.e2e
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if commands(d)], ids=lambda d: d.name)
 def test_the_commands_of_a_document(document: Path, tmp_path: Path, reader: dict[str, str]) -> None:
+    for name in dict.fromkeys(_STATE.findall(document.read_text())):
+        placed(tmp_path / name)
     for command, expected in moved(commands(document)):
         done = subprocess.run(
             ["bash", "-c", command], cwd=tmp_path, env=reader, capture_output=True, text=True, check=False, timeout=240

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,32 +13,11 @@ import pytest
 from kloister.images.runtime_layer import runtime_layer
 from tests.support.cli import COMMAND, kloister, partials, processes_of
 from tests.support.images import file, tar, write_image
+from tests.support.moments import killed_at
 
 pytestmark = pytest.mark.e2e
 
 PATIENCE = 60.0  # seconds
-
-
-@contextmanager
-def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    with (folder / "said").open("wb") as said:
-        running = subprocess.Popen([*COMMAND, *words], cwd=folder, stdout=said, stderr=said)
-        try:
-            yield running
-        finally:
-            running.kill()
-            running.wait(PATIENCE)
-
-
-def killed_when(folder: Path, words: str, moment: Callable[[], bool]) -> bool:
-    """Kill the command as soon as `moment` says so; whether it was still running."""
-    with started(folder, *words.split()) as running:
-        deadline = time.monotonic() + PATIENCE
-        while not moment() and running.poll() is None:
-            assert time.monotonic() < deadline, (folder / "said").read_text()
-            time.sleep(0.001)
-        running.kill()
-        return running.wait(PATIENCE) == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -59,18 +36,14 @@ def test_import(folder: Path, destination: str, size: int) -> None:
     (folder / "source").mkdir()
     (folder / "source" / "data").write_bytes(random.Random(1).randbytes(3 << 20))
     words = f"image import source {destination} --entrypoint /x"
-    assert killed_when(folder, words, lambda: _bytes_below(folder, ".out.partial-*") >= size)
+    below = "folder.glob('.out.partial-*/**/partial-*')"
+    written = f"any(folder.glob('.out.partial-*')) and sum(one.stat().st_size for one in {below}) >= {size}"
+    assert killed_at(written, words, folder)
+    assert partials(folder)
     assert not (folder / "out").exists()
     assert kloister(*words.split()).code == 0
     assert partials(folder) == []
     assert kloister("image", "inspect", "--verify", destination).code == 0
-
-
-def _bytes_below(folder: Path, pattern: str) -> int:
-    found = list(folder.glob(pattern))
-    if not found:
-        return -1
-    return sum(path.stat().st_size for one in found for path in one.rglob("partial-*") if path.is_file())
 
 
 @pytest.mark.parametrize("blobs", [0, 1, 3])
@@ -83,11 +56,9 @@ def test_convert(folder: Path, blobs: int) -> None:
     before = _whole(folder)
     write_image(folder / "plain", [tar(file("data", random.Random(3).randbytes(1 << 20)))])
 
-    def written() -> bool:
-        found = list(folder.glob(".out.partial-*"))
-        return bool(found) and sum(1 for one in found for _ in one.glob("blobs/sha256/*")) >= blobs
-
-    assert killed_when(folder, words, written)
+    written = f"any(folder.glob('.out.partial-*')) and len([*folder.glob('.out.partial-*/blobs/sha256/*')]) >= {blobs}"
+    assert killed_at(written, words, folder)
+    assert partials(folder)
     assert _whole(folder) == before
     assert kloister(*words.split()).code == 0
     assert partials(folder) == []
@@ -104,12 +75,23 @@ def _whole(folder: Path) -> tuple[str, bytes]:
 @pytest.mark.parametrize("delay", [0.1, 0.5, 0.9])
 def test_up(folder: Path, delay: float) -> None:
     """Whatever it had started by then is found again, and goes with `down`."""
-    begun = time.monotonic()
-    killed_when(folder, "up", lambda: time.monotonic() - begun > delay)
+    with (folder / "said").open("wb") as said:
+        running = subprocess.Popen([*COMMAND, "up"], cwd=folder, stdout=said, stderr=said)
+    time.sleep(delay)
+    running.kill()
+    running.wait()
     assert kloister("up").code == 0
     assert kloister("status").code == 0
-    assert len(processes_of(folder / "state")) == 3  # platform, broker and attestation service, each once
+    _settled(folder / "state")
     assert partials(folder) == []
+
+
+def _settled(state: Path) -> None:
+    """Platform, broker and attestation service are there, each once; others that the killed `up` began have gone."""
+    deadline = time.monotonic() + PATIENCE
+    while len(processes_of(state)) != 3:
+        assert time.monotonic() < deadline, processes_of(state)
+        time.sleep(0.05)
 
 
 def test_what_a_kill_left_is_removed_by_the_next(folder: Path) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from kloister.serve.demo.apps import free_port
 from kloister.serve.demo.search import find
 from kloister.serve.demo.world import REDIS, World, redis_policy
 from tests.e2e.redis_commands import Failure, Redis, commands
+from tests.support.ports import free_port
 
 pytestmark = [
     pytest.mark.e2e,
@@ -43,13 +43,13 @@ def outside(stage: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(["redis-server", str(configuration)], stdin=subprocess.DEVNULL, stdout=log)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not _listens(port) and time.monotonic() < deadline:
             time.sleep(0.02)
         yield port
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _listens(port: int) -> bool:

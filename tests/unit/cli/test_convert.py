@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 from kloister.formats.oci.config import Execution
 from kloister.images.runtime_layer import runtime_layer
 from tests.support.images import file, tar, write_image
+from tests.support.moments import killed_at
 
 EPOCH = {"SOURCE_DATE_EPOCH": "1790000000"}
 
@@ -106,17 +105,13 @@ def test_bad_input_is_refused_and_leaves_nothing(shell: Shell, arguments: list[s
 
 
 def test_killed_half_way_leaves_nothing_that_counts(shell: Shell) -> None:
-    command = [sys.executable, "-m", "kloister", "convert", "oci:src", "oci:out"]
-    running = subprocess.Popen(command, cwd=shell.folder, env=shell.environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    while not any(shell.folder.glob(".out.partial-*")) and running.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.001)
-    running.kill()
-    assert running.wait(30) == -signal.SIGKILL
+    moment = "any(folder.glob('.out.partial-*'))"
+    assert killed_at(moment, "convert oci:src oci:out", shell.folder, shell.environment)
+    assert any(shell.folder.glob(".out.partial-*"))
     assert not {"out", "out.policy.yaml"} & shell.names()
     done = shell.run("convert", "oci:src", "oci:out")
     assert done.returncode == 0, done.stderr
-    assert shell.names() == {"src", "state", "out", "out.policy.yaml"}
+    assert shell.names() == {"src", "state", "out", "out.policy.yaml", "said"}
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 
 from kloister.client.admin import AdminClient
 from kloister.errors import Unavailable
-from kloister.serve.demo.apps import free_port
 from kloister.serve.state import State
+from tests.support.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         }
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _policies(settings: dict[str, str], elsewhere: Path) -> subprocess.CompletedProcess[str]:
