@@ -6,11 +6,11 @@ import contextlib
 import io
 import json
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from kloister.errors import Unavailable
 from kloister.formats.protocol.release import RELEASE_PATH, ReleaseRequest
 from kloister.serve.state import State
 from tests.support.broker import document
+from tests.support.ports import free_port
 
 POLICY = "clinic/inference"
 Command = Callable[..., tuple[int, str, str]]
@@ -36,22 +37,28 @@ def serving() -> Iterator[State]:
     program = (
         "import sys;from pathlib import Path;from kloister.serve.broker import run;run(Path(sys.argv[1]),sys.argv[2])"
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     (state.root / "address").write_text(address)
     with log.open("wb") as output:
         command = [sys.executable, "-c", program, str(state.root), address]
         process = subprocess.Popen(command, stderr=output)
-    while True:
-        assert process.poll() is None, log.read_text()
-        with contextlib.suppress(Unavailable):
-            AdminClient(state.admin).status()
-            break
-    yield state
-    process.terminate()
-    process.wait(10)
-    shutil.rmtree(state.root)
+    try:
+        while not _answers(state):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.02)
+        yield state
+    finally:
+        process.terminate()
+        process.wait(60)
+        shutil.rmtree(state.root)
+
+
+def _answers(state: State) -> bool:
+    try:
+        AdminClient(state.admin).status()
+    except Unavailable:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -169,7 +176,7 @@ def test_a_value_on_the_command_line_is_misuse(kloister: Command) -> None:
 
 def refusal(state: State) -> str:
     zero = ReleaseRequest(bytes(32), "clinic", "inference", "app", "i", bytes(32), b"quote").build()
-    connection = Connection((state.root / "address").read_text(), state.ca.read_text(), 10)
+    connection = Connection((state.root / "address").read_text(), state.ca.read_text(), 60)
     status, answer = connection.post(RELEASE_PATH, zero, 10000)
     connection.close()
     error: dict[str, Any] = json.loads(answer)["error"]

@@ -110,7 +110,7 @@ def test_only_servers_with_tls_are_asked_for_evidence(address: str) -> None:
 
 
 def test_where_no_source_answers_the_sources_are_named(desk: Desk) -> None:
-    dead = ["--source", "pccs+https://127.0.0.1:1", "--source", "thim+https://127.0.0.1:2", "--fetch-timeout", "5"]
+    dead = ["--source", "pccs+https://127.0.0.1:1", "--source", "thim+https://127.0.0.1:2", "--fetch-timeout", "60"]
     done = desk.verify(*dead, "--json")
     assert (done.code, code(done)) == (1, "collateral-unreachable")
     assert "pccs 127.0.0.1:1" in done.error["text"]

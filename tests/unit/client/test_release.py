@@ -22,7 +22,8 @@ from tests.unit.client.tls_server import Authority, answer, make_authority, serv
 PURPOSE = Purpose("clinic", "inference", "app", "instance-1")
 BUNDLE = Bundle(environment={"DB_PASSWORD": "s3cret"}, keys={"layer": bytes(32)})
 PRIVATE = bytes(range(32))
-QUICK = Patience(reach=0.3, exchange=5)
+PATIENT = Patience(reach=60, exchange=60)
+HASTY = Patience(reach=0.3, exchange=60)
 
 
 def quote(report_data: bytes) -> bytes:
@@ -62,9 +63,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("broker"))
 
 
-def ask(authority: Authority, broker: Broker) -> Bundle:
+def ask(authority: Authority, broker: Broker, patience: Patience = PATIENT) -> Bundle:
     with serve(authority, broker.reply) as server:
-        return request_release(server.address, authority.ca, PURPOSE, PRIVATE, quote, QUICK)
+        return request_release(server.address, authority.ca, PURPOSE, PRIVATE, quote, patience)
 
 
 def test_the_secrets_come_for_a_quote_over_the_binding(authority: Authority) -> None:
@@ -86,7 +87,7 @@ def test_a_busy_broker_is_asked_again(authority: Authority) -> None:
 
 def test_a_broker_that_stays_busy_is_unavailable(authority: Authority) -> None:
     with pytest.raises(Unavailable) as caught:
-        ask(authority, Broker(authority.broker_key, failures=100))
+        ask(authority, Broker(authority.broker_key, failures=100), HASTY)
     assert caught.value.code == "broker-unavailable"
 
 
@@ -117,7 +118,7 @@ def test_an_impostor_is_not_even_asked(authority: Authority, tmp_path: Path) -> 
     impostor = make_authority(tmp_path, "broker")
     broker = Broker(impostor.broker_key)
     with serve(impostor, broker.reply) as server, pytest.raises(Unverified) as caught:
-        request_release(server.address, authority.ca, PURPOSE, PRIVATE, quote, QUICK)
+        request_release(server.address, authority.ca, PURPOSE, PRIVATE, quote, PATIENT)
     assert (caught.value.code, server.seen) == ("broker-impostor", [])
 
 
@@ -127,5 +128,5 @@ def test_a_quote_that_fails_ends_the_exchange(authority: Authority) -> None:
 
     broker = Broker(authority.broker_key)
     with serve(authority, broker.reply) as server, pytest.raises(KloisterError) as caught:
-        request_release(server.address, authority.ca, PURPOSE, PRIVATE, broken, QUICK)
+        request_release(server.address, authority.ca, PURPOSE, PRIVATE, broken, PATIENT)
     assert (caught.value.code, broker.requests) == ("quote-unavailable", [])

@@ -99,7 +99,7 @@ def _accept(listener: socket.socket, authority: Authority | None, reply: Answer,
         except OSError:
             return
         with plain:
-            plain.settimeout(10)
+            plain.settimeout(60)
             try:
                 _converse(context.wrap_socket(plain, server_side=True) if context else plain, reply, seen)
             except OSError:

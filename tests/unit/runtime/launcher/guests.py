@@ -23,7 +23,7 @@ from kloister.runtime.linux import notifications
 from kloister.tee.simulated.framing import Reader, send
 
 TARGET_INFO = b"t" * 512
-_PATIENCE = 30.0  # seconds
+_PATIENCE = 120.0  # seconds
 _STARTER = """
 import os, sys
 for source, target in zip(sys.argv[1:5:2], sys.argv[2:5:2]):
@@ -82,7 +82,10 @@ def run(module: str, *arguments: str) -> Guest:
         channel.close()
         for thread in threads:
             thread.start()
-        guest.output, _ = process.communicate(timeout=_PATIENCE)
+        try:
+            guest.output, _ = process.communicate(timeout=_PATIENCE)
+        finally:
+            process.kill()
         for thread in threads:
             thread.join(_PATIENCE)
         guest.status = process.returncode

@@ -74,15 +74,17 @@ def test_name_and_bounding_set() -> None:
 def test_a_child_dies_with_its_parent() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.settimeout(10)
+        ours.settimeout(60)
         middle = os.fork()
         if middle == 0:
-            if os.fork() == 0:
-                ours.close()
-                process.die_with_parent()
-                theirs.send(b"ready")
+            try:
+                if os.fork() == 0:
+                    ours.close()
+                    process.die_with_parent()
+                    theirs.send(b"ready")
                 signal.pause()
-            signal.pause()
+            finally:
+                os._exit(1)
         theirs.close()
         assert ours.recv(5) == b"ready"
         os.kill(middle, signal.SIGKILL)

@@ -72,7 +72,6 @@ int main(int count, char **arguments) {
         else if (!strcmp(word, "arguments")) printf("%d %s\n", count, arguments[0]);
         else if (!strcmp(word, "trap")) { signal(atoi(first), on_signal); printf("trapped\n"); }
         else if (!strcmp(word, "raise")) { signal(atoi(first), SIG_DFL); raise(atoi(first)); }
-        else if (!strcmp(word, "sleep")) { usleep(atoi(first) * 1000); printf("slept\n"); }
         else if (!strcmp(word, "orphan")) { orphan(); printf("orphaned\n"); }
         else if (!strcmp(word, "daemon")) { if (fork() == 0) { setsid(); for (;;) pause(); } printf("forked\n"); }
         else if (!strcmp(word, "stat")) {

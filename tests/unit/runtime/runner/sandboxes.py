@@ -32,7 +32,7 @@ from kloister.tee.simulated.framing import Reader, close_all, send
 
 TIME = 1_500_000_000
 _HERE = Path(__file__).parent
-_PATIENCE = 20.0  # seconds
+_PATIENCE = 60.0  # seconds
 
 LAUNCH = LaunchDocument(
     image=Image(arguments=("/app",), environment=(), user=User("root", 0, 0)),

@@ -16,6 +16,7 @@ from kloister.formats.enclave.launch import Image, User
 from kloister.runtime.linux import mounts, process
 from kloister.runtime.linux.calls import libc
 from kloister.runtime.runner import spawner
+from tests.unit.runtime.launcher.guests import open_directory
 from tests.unit.runtime.runner.sandboxes import LAUNCH, ROOT, TIME, PackMaker, Running, listening, other, spawning
 
 NOBODY = 65534
@@ -43,20 +44,19 @@ def _as_nobody(subordinate: str, databases: Path) -> Callable[[socket.socket], o
 
 
 @contextmanager
-def _ordinary(tmp_path: Path, first: bytes, subordinate: str, **pack: object) -> Iterator[Running]:
-    for directory in [tmp_path, *tmp_path.parents][:4]:
-        directory.chmod(0o755)
+def _ordinary(first: bytes, subordinate: str, **pack: object) -> Iterator[Running]:
     for name in ("subuid", "subgid"):
         if not Path(f"/etc/{name}").exists():
             pytest.skip(f"/etc/{name} does not exist")
-    manifest = PackMaker(tmp_path / "pack", first=first, **pack).make()  # type: ignore[arg-type]
-    with listening(tmp_path / "attestation"), spawning(_as_nobody(subordinate, tmp_path)) as started:
-        yield started.start(tmp_path / "pack", manifest, first, tmp_path / "attestation")
+    with open_directory() as base:
+        manifest = PackMaker(base / "pack", first=first, **pack).make()  # type: ignore[arg-type]
+        with listening(base / "attestation"), spawning(_as_nobody(subordinate, base)) as started:
+            yield started.start(base / "pack", manifest, first, base / "attestation")
 
 
 @pytest.mark.skipif(shutil.which("newuidmap") is None, reason="newuidmap (package uidmap) is not installed")
-def test_all_ids_with_newuidmap(first: bytes, tmp_path: Path) -> None:
-    with _ordinary(tmp_path, first, f"{NOBODY}:700000:65536\n") as running:
+def test_all_ids_with_newuidmap(first: bytes) -> None:
+    with _ordinary(first, f"{NOBODY}:700000:65536\n") as running:
         assert running.ask("ids") == "2 1 0 0"
         assert running.cat("/proc/self/uid_map").split() == ["0", str(NOBODY), "1", "1", "700000", "65535"]
         assert running.ask("stat /data").startswith("42770 101 102")
@@ -65,9 +65,9 @@ def test_all_ids_with_newuidmap(first: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("uid", [0, 101])
-def test_one_id_without_it(first: bytes, tmp_path: Path, uid: int) -> None:
+def test_one_id_without_it(first: bytes, uid: int) -> None:
     user = Image(arguments=("/app",), environment=(), user=User("app", uid, uid))
-    with _ordinary(tmp_path, first, "", measured=_OWN_TREE, launch=replace(LAUNCH, image=user)) as running:
+    with _ordinary(first, "", measured=_OWN_TREE, launch=replace(LAUNCH, image=user)) as running:
         assert running.ask("ids") == f"2 1 {uid} {uid}"
         assert running.cat("/proc/self/uid_map").split() == [str(uid), str(NOBODY), "1"]
         assert running.ask("stat /etc/shadow") == f"100640 {uid} {uid} 8 {TIME} 1"
@@ -76,22 +76,22 @@ def test_one_id_without_it(first: bytes, tmp_path: Path, uid: int) -> None:
         assert running.last() == {"event": "exit", "signal": 15}
 
 
-def test_an_image_that_switches_users_is_refused(first: bytes, tmp_path: Path) -> None:
-    with _ordinary(tmp_path, first, "") as running:
+def test_an_image_that_switches_users_is_refused(first: bytes) -> None:
+    with _ordinary(first, "") as running:
         last = running.last()
         assert (last["event"], last["code"]) == ("refused", "image-needs-more-users"), last
         assert "uidmap" in last["hint"]
 
 
-def test_an_image_with_more_groups_is_refused(first: bytes, tmp_path: Path) -> None:
+def test_an_image_with_more_groups_is_refused(first: bytes) -> None:
     user = Image(arguments=("/app",), environment=(), user=User("app", 101, 101, (7,)))
-    with _ordinary(tmp_path, first, "", measured=_OWN_TREE, launch=replace(LAUNCH, image=user)) as running:
+    with _ordinary(first, "", measured=_OWN_TREE, launch=replace(LAUNCH, image=user)) as running:
         last = running.last()
         assert last["code"] == "image-needs-more-users", last
 
 
-def test_owners_beyond_the_map_are_refused(first: bytes, tmp_path: Path) -> None:
+def test_owners_beyond_the_map_are_refused(first: bytes) -> None:
     tree = [*_OWN_TREE, other("/far", uid=70_000)]
-    with _ordinary(tmp_path, first, f"{NOBODY}:700000:65536\n", measured=tree) as running:
+    with _ordinary(first, f"{NOBODY}:700000:65536\n", measured=tree) as running:
         last = running.last()
         assert last["code"] == "image-needs-more-users", last
