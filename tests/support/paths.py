@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,3 +17,12 @@ def vectors(*parts: str) -> Path:
     if not base.is_dir():
         pytest.skip(f"test vectors are absent: set KLOISTER_VECTORS or put them at {base}")
     return base.joinpath(*parts)
+
+
+@contextmanager
+def open_directory() -> Iterator[Path]:
+    """A temporary directory that other users may enter; pytest's own are closed to them, again and again."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path

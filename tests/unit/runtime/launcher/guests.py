@@ -9,7 +9,6 @@ import select
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,15 +46,6 @@ class Guest:
     def refusal(self) -> str | None:
         """The code of the refusal, if there was one."""
         return next((event["code"] for event in self.events if event["event"] == "refused"), None)
-
-
-@contextmanager
-def open_directory() -> Iterator[Path]:
-    """A temporary directory that other users may enter; pytest's own are closed to them, again and again."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 def run(module: str, *arguments: str) -> Guest:

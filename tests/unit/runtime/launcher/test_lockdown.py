@@ -13,7 +13,8 @@ from kloister.errors import Misconfigured
 from kloister.formats.enclave.launch import User
 from kloister.runtime.launcher.lockdown import ROOT_KEEPS, become
 from kloister.runtime.linux import landlock
-from tests.unit.runtime.launcher.guests import open_directory, run
+from tests.support.paths import open_directory
+from tests.unit.runtime.launcher.guests import run
 
 ROOT = os.getuid() == 0
 USERS = [1000, 0] if ROOT else [os.getuid()]

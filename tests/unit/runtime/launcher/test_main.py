@@ -16,9 +16,10 @@ from kloister.formats.enclave.launch import Broker, Image, LaunchDocument, User
 from kloister.formats.protocol.host import Host
 from kloister.formats.protocol.release import Bundle, SecretFile, seal
 from kloister.formats.wire import b64url
+from tests.support.paths import open_directory
 from tests.unit.client.test_release import Broker as FakeBroker
 from tests.unit.client.tls_server import make_authority, serve
-from tests.unit.runtime.launcher.guests import TARGET_INFO, Guest, open_directory, run
+from tests.unit.runtime.launcher.guests import TARGET_INFO, Guest, run
 from tests.unit.runtime.launcher.test_private import SECRET
 from tests.unit.runtime.launcher.test_private import Image as PrivateImage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from kloister.errors import KloisterError
 from kloister.formats.enclave.tree import Entry, Kind, Tree
 from kloister.runtime.pod.checking import require_tree
 from kloister.runtime.pod.mounts import Mount
+from tests.support.paths import open_directory
 from tests.unit.tee.simulated.stage import NOBODY, in_child
 
 BYTES = b"some bytes"
@@ -163,12 +164,16 @@ def test_what_departs_from_it_has_its_code(tmp_path: Path, change: Callable[[Pat
     assert code(tree, root) == wanted
 
 
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A directory that the other user may enter."""
+    with open_directory() as path:
+        yield path
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_what_a_user_can_use_but_not_read_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:3]:
-        parent.chmod(0o755)
-    root = tmp_path / "root"
+def test_what_a_user_can_use_but_not_read_is_refused(base: Path) -> None:
+    root = base / "root"
     tree = make(root)
     as_nobody = lambda: code(tree, root)  # noqa: E731
     assert in_child(as_nobody, NOBODY) == "", "a file of mode 0600 is of no use to anybody here"
@@ -188,10 +193,8 @@ def test_what_a_user_can_use_but_not_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_what_this_user_can_open_to_itself_is_not_taken_on_trust(tmp_path: Path) -> None:
-    for folder in (tmp_path, *list(tmp_path.parents)[:3]):
-        folder.chmod(0o755)
-    root = tmp_path / "root"
+def test_what_this_user_can_open_to_itself_is_not_taken_on_trust(base: Path) -> None:
+    root = base / "root"
     tree = make(root)
     for path, mode in ((b"/closed/key", 0o200), (b"/closed", 0o600)):
         changed, name = Tree.of(_with_mode(tree, path, mode)), root / os.fsdecode(path[1:])

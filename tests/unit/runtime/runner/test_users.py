@@ -16,7 +16,7 @@ from kloister.formats.enclave.launch import Image, User
 from kloister.runtime.linux import mounts, process
 from kloister.runtime.linux.calls import libc
 from kloister.runtime.runner import spawner
-from tests.unit.runtime.launcher.guests import open_directory
+from tests.support.paths import open_directory
 from tests.unit.runtime.runner.sandboxes import LAUNCH, ROOT, TIME, PackMaker, Running, listening, other, spawning
 
 NOBODY = 65534
