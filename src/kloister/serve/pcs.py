@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -50,9 +51,16 @@ def run(state: State, address: str, ready: Callable[[str, Path | None], None], *
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     documents(state.platform)  # whatever is wrong with the platform is said now
+    turn = threading.Lock()  # only one at a time can hold the platform
+
+    def answers(path: str, query: Mapping[str, str]) -> PcsAnswer:
+        with turn:
+            found = documents(state.platform)
+        return found.answer(path, query)
+
     with bind_tcp(address) as sock:
         ca, context = (None, None) if plain else _certified(state.root / "pcs", address)
-        with PcsServer(sock, lambda path, query: documents(state.platform).answer(path, query), context) as server:
+        with PcsServer(sock, answers, context) as server:
             _until_signalled(server, lambda: ready(server.url, ca))
 
 
@@ -164,13 +172,14 @@ def _certified(directory: Path, address: str) -> tuple[Path, ssl.SSLContext]:
 
 
 def _until_signalled(server: PcsServer, ready: Callable[[], None]) -> None:
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    came: SimpleQueue[int] = SimpleQueue()  # a handler may interrupt its `get`; an Event is locked at times
+    stops = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda number, _: came.put(number)) for number in stops}
     thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
     thread.start()
     try:
         ready()
-        stop.wait()
+        came.get()
     finally:
         server.shutdown()
         thread.join()

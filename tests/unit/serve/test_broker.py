@@ -9,11 +9,11 @@ import json
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +35,7 @@ from kloister.serve.stack import down, up
 from kloister.serve.state import State
 from kloister.tee.simulated.client import PlatformClient
 from tests.support.broker import document
+from tests.support.ports import free_port
 
 CONTENT = b"the workload"
 PRIVATE = bytes(range(32))
@@ -69,12 +70,6 @@ class Running:
         )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Running]:
     directory = Path(tempfile.mkdtemp(prefix="kloister-broker-"))
@@ -100,7 +95,7 @@ def test_a_workload_gets_its_secrets_over_tls(stack: Running) -> None:
 
 
 def test_a_recorded_exchange_is_refused_when_replayed(stack: Running) -> None:
-    connection = Connection(stack.address, stack.ca, 10)
+    connection = Connection(stack.address, stack.ca, 60)
     asked = ChallengeRequest("clinic", "inference").build()
     nonce = Challenge.parse(connection.post(CHALLENGE_PATH, asked, 10000)[1]).nonce
     names = ("clinic", "inference", "app", "i")
@@ -120,7 +115,7 @@ def test_a_kill_loses_nothing_and_the_stale_socket_is_replaced(stack: Running) -
     assert broker is not None
     os.kill(broker.pid, signal.SIGKILL)
     while broker.of(broker.pid) == broker:
-        pass
+        time.sleep(0.01)
     assert stack.state.admin.exists()
     with pytest.raises(Unavailable) as caught:
         stack.admin.status()
@@ -147,7 +142,7 @@ def raw(
         connection.putrequest(method, f"/admin/v1{path}", skip_host=True)
         for name, value in {"Host": "kloister", "Content-Length": str(len(body)), **headers}.items():
             connection.putheader(name.replace("_", "-"), value)
-        with contextlib.suppress(BrokenPipeError):  # the refusal came before all was sent
+        with contextlib.suppress(ConnectionError):  # the refusal came before all was sent
             connection.endheaders(body)
         with connection.getresponse() as response:
             answer = response.read()
@@ -186,7 +181,8 @@ def test_bodies_and_heads_are_limited(stack: Running) -> None:
     assert (status, answer["error"]["code"]) == (400, "body-size")
     connection = _UnixConnection(stack.state.admin)
     connection.connect()
-    connection.sock.sendall(b"GET /admin/v1/status HTTP/1.1\r\nX: " + b"y" * 40_000)
+    with contextlib.suppress(ConnectionError):  # as above
+        connection.sock.sendall(b"GET /admin/v1/status HTTP/1.1\r\nX: " + b"y" * 40_000)
     assert connection.sock.recv(12) == b"HTTP/1.1 400"
     connection.close()
     assert raw(stack, path="/audit?after=x")[1]["error"]["code"] == "audit-after"
@@ -226,8 +222,9 @@ def release(stack: Running, headers: dict[str, str], body: bytes) -> tuple[int, 
 
     context = ssl.create_default_context(cadata=stack.ca)
     host, _, port = stack.address.rpartition(":")
-    connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=10)
-    connection.request("POST", CHALLENGE_PATH, body, headers)
+    connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=60)
+    with contextlib.suppress(ConnectionError):  # as in `raw`
+        connection.request("POST", CHALLENGE_PATH, body, headers)
     response = connection.getresponse()
     answer = json.loads(response.read())
     connection.close()
@@ -245,7 +242,7 @@ def test_the_release_interface_takes_json_from_no_browser(stack: Running) -> Non
 
 
 def test_the_release_interface_has_no_administration(stack: Running) -> None:
-    connection = Connection(stack.address, stack.ca, 10)
+    connection = Connection(stack.address, stack.ca, 60)
     assert connection.post("/admin/v1/policies", b"", 1000)[0] == 404
     connection.close()
 
@@ -278,6 +275,7 @@ def wait(state: State, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(Unavailable):
             AdminClient(state.admin).status()
             return
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +289,7 @@ def stopped() -> Iterator[Path]:
     process = subprocess.Popen([sys.executable, "-c", program, str(directory)], stderr=subprocess.DEVNULL)
     wait(state, process)
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert not state.admin.exists()
     yield directory
     shutil.rmtree(directory)
@@ -345,14 +343,14 @@ def test_remote_administration_needs_a_certificate_of_its_own_authority(tmp_path
         assert entry["actor"] == "cn:owner"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_the_key_that_quotes_bind_is_that_of_the_certificate(stack: Running) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    connection = Connection(stack.address, stack.ca, 10)
+    connection = Connection(stack.address, stack.ca, 60)
     certificate = x509.load_pem_x509_certificate((stack.state.broker / "tls.pem").read_bytes())
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert connection.peer_key == hashlib.sha256(spki).digest()

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kloister.cli.main import build
-from kloister.runtime.linux import landlock, process
+from kloister.runtime.linux import landlock, mounts, process
 from kloister.serve import doctor
 from kloister.serve.doctor import Finding, Level
 from kloister.tee.simulated import identity
@@ -40,10 +40,22 @@ def test_what_this_machine_can_do_is_tried() -> None:
 
 
 def test_the_machine_is_as_it_was_after_trying() -> None:
-    before = Path("/proc/self/mountinfo").read_text(), len(list(Path("/proc/self/fd").iterdir()))
-    doctor.user_namespaces()
-    doctor.system_call_filter()
-    assert (Path("/proc/self/mountinfo").read_text(), len(list(Path("/proc/self/fd").iterdir()))) == before
+    def seen() -> tuple[str, int]:
+        return Path("/proc/self/mountinfo").read_text(), len(list(Path("/proc/self/fd").iterdir()))
+
+    def trial() -> None:
+        """In a process apart, in whose mounts and descriptors no other test meddles."""
+        uid, gid = os.geteuid(), os.getegid()
+        process.unshare(process.NEW_USER | process.NEW_MOUNT)
+        for name, line in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+            Path(f"/proc/self/{name}").write_text(line)
+        mounts.make_private()
+        before = seen()
+        assert _level(doctor.user_namespaces()) is Level.OK
+        assert _level(doctor.system_call_filter()) is Level.OK
+        assert seen() == before
+
+    assert doctor._in_child(trial) == ""
 
 
 def test_namespaces_that_are_forbidden(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,7 +44,7 @@ def served(
     finally:
         process.terminate()
         process.stderr.close()
-        process.wait(10)
+        process.wait(60)
 
 
 def test_its_quotes_verify_under_its_root_and_survive_a_kill(tmp_path: Path) -> None:
@@ -53,20 +54,20 @@ def test_its_quotes_verify_under_its_root_and_survive_a_kill(tmp_path: Path) -> 
         quote = client.quote_content(b"content", DATA)
         assert verify_sgx(quote, collateral, [Root.from_der(root)], datetime.now(UTC)).tcb_status == "UpToDate"
         process.send_signal(signal.SIGKILL)
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
     with served(tmp_path) as (process, client):
         assert (client.root(), client.status()["platform"]) == (root, name)
         again = client.quote_content(b"content", DATA)
         assert again[48:432] == quote[48:432], "the same report body: enclave, author, data"
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert not (tmp_path / "platform" / "control.sock").exists()
 
 
 def test_a_second_one_is_refused_and_the_first_stays(tmp_path: Path) -> None:
     with served(tmp_path) as (_, client):
         with served(tmp_path) as (second, _):
-            assert second.wait(10) == 1
+            assert second.wait(60) == 1
         assert client.status()["simulated"] is True
 
 
@@ -82,7 +83,7 @@ def test_it_says_that_it_is_simulated_and_no_secret(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", ["0", "many", "-1", "9" * 11, "4,", "4/0", "/", "4,4/" * 90])
 def test_a_bad_epc_is_the_operators(tmp_path: Path, size: str) -> None:
     with served(tmp_path, KLOISTER_PLATFORM_EPC=size) as (process, _):
-        assert process.wait(10) == 1
+        assert process.wait(60) == 1
 
 
 def test_the_epc_may_lie_on_several_nodes_and_packages(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_damaged_fuse_file_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "platform").mkdir(mode=0o700)
     (tmp_path / "platform" / "fuses").write_bytes(b"damaged")
     with served(tmp_path) as (process, _):
-        assert process.wait(10) == 1
+        assert process.wait(60) == 1
     assert (tmp_path / "platform" / "fuses").read_bytes() == b"damaged"
 
 
@@ -115,7 +116,10 @@ def test_gramines_own_enclave_is_measured_as_gramine_says_and_a_changed_one_refu
             last = list(launch)[-1]
         assert isinstance(last, events.Refused)
         assert last.code == "sgx-invalid-measurement"
-        assert client.status()["epcUsed"] == before
+        deadline = time.monotonic() + 60
+        while client.status()["epcUsed"] != before:  # the first one's is given back when its processes have ended
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_an_enclave_beyond_the_epc_is_refused_with_the_figures(tmp_path: Path) -> None:
