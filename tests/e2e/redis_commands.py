@@ -117,7 +117,7 @@ class Redis:
     """A connection that speaks RESP2 (redis.io, Redis serialization protocol)."""
 
     def __init__(self, port: int, password: str) -> None:
-        self._sock = socket.create_connection(("127.0.0.1", port), 20)
+        self._sock = socket.create_connection(("127.0.0.1", port), 60)
         self._file = self._sock.makefile("rb")
         try:
             self.ask(("AUTH", password))

@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ class Caller:
         while True:
             try:
                 self.connection = self.connection or HTTPSConnection(
-                    "localhost", self.port, context=self.context, timeout=30
+                    "localhost", self.port, context=self.context, timeout=60
                 )
                 self.connection.request(method, f"{path}?{VERSION}", body, {"Authorization": f"Bearer {BEARER}"})
                 answer = self.connection.getresponse()
@@ -141,6 +142,13 @@ class Load:
             self.over.set()
             for thread in threads:
                 thread.join()
+
+    def goes_on(self) -> None:
+        """Wait until every client can have had another token."""
+        enough, deadline = self.tokens + 2 * CLIENTS, time.monotonic() + 120
+        while self.tokens < enough:
+            assert time.monotonic() < deadline, self.tokens
+            time.sleep(0.02)
 
     def _attest(self) -> None:
         caller = self.caller()
@@ -193,6 +201,7 @@ def test_a_killed_replica_loses_nothing_and_nobody_is_told_anything_wrong(tmp_pa
                 tokens += [load.change(writer) for _ in range(EACH)]
                 first.process.kill()  # SIGKILL
                 tokens += [load.change(writer) for _ in range(EACH)]
+                load.goes_on()
             writer.close()
         assert first.process.wait() == -9
         assert load.wrong == []

@@ -97,7 +97,7 @@ def test_a_process_beside_a_running_enclave_is_not_the_enclave(world: World) -> 
         app.until(lambda: world.redis_says("PING") == "PONG")
         (door,) = world.state.platform.glob("run/*/socket")
         with socket.socket(socket.AF_UNIX) as stranger:
-            stranger.settimeout(20)
+            stranger.settimeout(60)
             stranger.connect(str(door))
             question = json.dumps({"op": "quote", "reportData": b64url(bytes(64))}, separators=(",", ":")).encode()
             stranger.sendall(len(question).to_bytes(4, "big") + question)

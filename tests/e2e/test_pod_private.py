@@ -123,5 +123,5 @@ def test_without_memory_of_its_own_the_application_does_not_start(stand: Stand, 
 def test_the_same_image_runs_in_the_sandbox_of_one_machine(stand: Stand) -> None:
     options = ("--state", str(stand.world.state.root), "--broker", stand.world.address)
     command = [sys.executable, "-m", "kloister", "run", f"oci:{stand.base}/box:box", *options]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert ran.stdout.splitlines()[-1] == f"model {MODEL} {MODEL}"

@@ -145,7 +145,7 @@ def process(*arguments: str | Path, prefix: Sequence[str] = (), **settings: str)
     """
     done = subprocess.run(
         [*prefix, *COMMAND, *(str(argument) for argument in arguments)],
-        stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60,
+        stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=120,
         env=os.environ | settings,
     )  # fmt: skip
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())

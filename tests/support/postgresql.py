@@ -51,7 +51,7 @@ class Server:
     def ready(self) -> bool:
         """Whether it answers."""
         try:
-            psycopg.connect(self._target("postgres"), connect_timeout=2).close()
+            psycopg.connect(self._target("postgres"), connect_timeout=10).close()
         except psycopg.OperationalError:
             return False
         return True

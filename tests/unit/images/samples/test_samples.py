@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from kloister.formats.enclave.tree import Kind
 from kloister.images.importer import import_image
 from kloister.images.samples import SAMPLES, assemble_clinic, assemble_redis, make_sample
 from kloister.images.sources import merge_image, open_source
+from tests.support.ports import free_port
 
 LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
@@ -55,9 +55,7 @@ def python(root: Path) -> tuple[str, str]:
 @pytest.fixture
 def served(clinic: Path, certificate: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     program, home = python(clinic)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         "PYTHONHOME": home, "PYTHONPATH": str(clinic / "app"), "DB_PASSWORD": "a secret of the clinic",
         "HOST": "127.0.0.1", "PORT": str(port),
@@ -65,14 +63,16 @@ def served(clinic: Path, certificate: Path) -> Iterator[tuple[subprocess.Popen[s
     }  # fmt: skip
     with inside(clinic, program, "-m", "clinic", **environment) as process:
         assert process.stdout is not None
-        assert f"port {port}" in process.stdout.readline()
-        yield process, port
-        process.kill()
+        try:
+            assert f"port {port}" in process.stdout.readline()
+            yield process, port
+        finally:
+            process.kill()
 
 
 def ask(port: int, certificate: Path, method: str, path: str, body: str | None = None) -> tuple[int, dict[str, object]]:
     context = ssl.create_default_context(cafile=str(certificate / "tls.crt"))
-    connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=10)
+    connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=60)
     try:
         connection.request(method, path, body)
         response = connection.getresponse()
@@ -96,7 +96,7 @@ def test_the_clinic_predicts_over_tls_and_stops_when_asked(
     assert ask(port, certificate, "POST", "/predict", "{}")[0] == 422
     assert ask(port, certificate, "GET", "/")[0] == 404
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "a secret of the clinic" not in output
 
@@ -106,7 +106,7 @@ def test_the_clinic_does_not_start_without_its_secrets(clinic: Path) -> None:
     common = {"PYTHONHOME": home, "PYTHONPATH": str(clinic / "app"), "TLS_KEY": "/none"}
     for environment, word in ((common, "DB_PASSWORD"), (common | {"DB_PASSWORD": "secret"}, "/none")):
         with inside(clinic, program, "-m", "clinic", **environment) as process:
-            output, _ = process.communicate(timeout=20)
+            output, _ = process.communicate(timeout=60)
         assert process.returncode == 1
         assert word in output
 
@@ -138,7 +138,7 @@ def test_redis_runs_from_its_image(tmp_path: Path) -> None:
     assemble_redis(tmp_path / "root")
     program = str(tmp_path / "root" / "usr/bin/redis-server")  # a link: Debian's program looks at its name
     with inside(tmp_path / "root", program, "--version") as process:
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
     assert output.startswith("Redis server v=")
     make_sample("redis", f"oci:{tmp_path}/l:redis")
     with open_source(f"oci:{tmp_path}/l:redis") as image, merge_image(image) as root:
