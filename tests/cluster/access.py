@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -15,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from kloister import clock
 from tests.cluster.bed import bed, images
 from tests.cluster.bed.door import open_door
 from tests.cluster.bed.layout import NODES, Layout
 from tests.cluster.bed.machine import Machine
 from tests.cluster.bed.node import start_kubelet
-from tests.cluster.bed.processes import BedError, run, wait_for
+from tests.cluster.bed.processes import PATIENCE, BedError, Found, run, wait_for
+from tests.cluster.objects import pod
 
 _PREFIX = "KLOISTER_CLUSTER_"
 SETTINGS = {name.removeprefix(_PREFIX): value for name, value in os.environ.items() if name.startswith(_PREFIX)}
@@ -59,9 +62,8 @@ class Node:
         command = ["grep", "-rlasF", "--exclude-dir=platform", *words, str(self.disk)]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
 
-    def restart_kubelet(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End kubelet by this signal and start it again."""
-        self.machine.stop("kubelet", number)
+    def start_kubelet(self) -> None:
+        """Start kubelet, which has been stopped."""
         site = next(site for site in NODES if site.name == self.name)
         start_kubelet(self.layout, site, bed.kubectl(self.layout).parent)
 
@@ -87,13 +89,14 @@ class Cluster:
         """An image with busybox that the nodes have or can fetch."""
         return images.BUSYBOX if self.layout else SETTINGS.get("BUSYBOX", "busybox:1")
 
-    def kubectl(self, *words: str | Path, stdin: str = "", seconds: float = 60) -> str:
+    def kubectl(self, *words: str | Path, stdin: str = "", seconds: float = PATIENCE) -> str:
         """What kubectl prints, in the test's namespace.
 
         Raises:
             BedError: it fails; the message has what it says.
         """
-        at = (f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}")
+        noted = bed.options(self.layout)[1:] if self.layout else ()
+        at = (f"--kubeconfig={self.kubeconfig}", *noted, f"--namespace={self.namespace}")
         return run(self.client, *at, *words, stdin=stdin, seconds=seconds, env=_environment())
 
     def get(self, *words: str) -> Any:
@@ -109,60 +112,82 @@ class Cluster:
         """Change the status of a cluster's object, as a controller does."""
         path = f"/api/v1/{kind}/{name}"
 
-        def done() -> bool:
+        def replaced() -> str:
             document = json.loads(self.kubectl("get", "--raw", path))
             change(document)
-            try:
-                self.kubectl("replace", "--raw", f"{path}/status", "--filename=-", stdin=json.dumps(document))
-            except BedError as error:
-                if "the object has been modified" in str(error):
-                    return False
-                raise
-            return True
+            return self.kubectl("replace", "--raw", f"{path}/status", "--filename=-", stdin=json.dumps(document))
 
-        wait_for(f"a new status of {name}", done, 20)
+        self.wait(f"a new status of {name}, which others write too", replaced)
 
     def events(self, name: str, reason: str) -> list[str]:
         """The messages of an object's events of this reason."""
         selector = f"--field-selector=involvedObject.name={name},reason={reason}"
         return [item["message"] for item in self.get("events", selector)["items"]]
 
-    def wait(self, what: str, condition: Callable[[], object], seconds: float = 60) -> None:
-        """Ask until it holds.
+    def wait(self, what: str, condition: Callable[[], Found]) -> Found:
+        """Ask until it holds; what it gave then. A server that is not there yet is asked again.
 
         Raises:
             BedError: it does not in time.
         """
-        wait_for(what, condition, seconds)
+        return wait_for(what, condition)
 
-    def wait_ready(self, *names: str, seconds: float = 60) -> None:
-        """Wait for pods to be ready."""
+    def wait_ready(self, *names: str) -> None:
+        """Wait for pods to be ready; since no pod has a probe, its program may not have done anything yet."""
         pods = [f"pod/{name}" for name in names]
+        words = ("wait", "--for=condition=Ready", f"--timeout={PATIENCE:g}s")
         try:
-            self.kubectl("wait", "--for=condition=Ready", f"--timeout={seconds:g}s", *pods, seconds=seconds + 10)
+            self.kubectl(*words, *pods, seconds=PATIENCE * len(pods) + 10)
         except BedError as error:
             raise BedError(f"{error}\n{self.kubectl('describe', *pods)}") from None
 
-    def ready_condition(self, node: str) -> Any:
-        """Whether a node is ready, since when, and when it said so last."""
-        conditions = self.get("node", node)["status"]["conditions"]
-        return next(item for item in conditions if item["type"] == "Ready")
+    def wait_printed(self, what: str, *lines: str) -> None:
+        """Wait until a pod or job has printed this and nothing else."""
 
-    def wait_node(self, node: str, after: str = "", seconds: float = 60) -> None:
-        """Wait until a node says that it is ready, by a heartbeat after this time.
+        def printed() -> bool:
+            found = self.kubectl("logs", what).splitlines()
+            if found != list(lines):
+                raise BedError(f"it printed {found}")
+            return True
+
+        self.wait(f"{what} to print {lines}", printed)
+
+    def wait_takes_pods(self) -> None:
+        """Wait until a pod is admitted: the namespace's account is there, with its token, and every webhook answers."""
+        trial = json.dumps(pod("trial", self.busybox))
+        self.wait("a pod to be admitted", lambda: self.kubectl("create", "--dry-run=server", "-f", "-", stdin=trial))
+
+    def restart_kubelet(self, node: Node, number: signal.Signals = signal.SIGTERM) -> None:
+        """End a node's kubelet by this signal, start it again and wait until the new one says that it is ready."""
+        node.machine.stop("kubelet", number)
+        ended = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        node.start_kubelet()
+        self.wait_node(node.name, ended)
+
+    def wait_node(self, node: str, after: str = "") -> None:
+        """Wait until a node says that it is ready, by a heartbeat after this time, and pods may be put on it.
 
         A kubelet that has just started says first that it is not: it has not seen its container runtime yet.
         """
 
         def ready() -> bool:
-            said = self.ready_condition(node)
-            return bool(said["status"] == "True" and said["lastHeartbeatTime"] > after)
+            found = self.get("node", node)
+            said = next(item for item in found["status"]["conditions"] if item["type"] == "Ready")
+            taints = [taint["key"] for taint in found["spec"].get("taints", ())]
+            untainted = not any(key.startswith("node.kubernetes.io/") for key in taints)
+            return bool(said["status"] == "True" and said["lastHeartbeatTime"] > after and untainted)
 
-        self.wait(f"node {node} to be ready", ready, seconds)
+        self.wait(f"node {node} to be ready", ready)
 
-    def wait_ended(self, name: str, seconds: float = 60) -> None:
+    def wait_ended(self, name: str) -> None:
         """Wait until a pod has ended well."""
-        self.wait(f"the end of {name}", lambda: self.phase(name) == "Succeeded", seconds)
+        self.wait(f"the end of {name}", lambda: self.phase(name) == "Succeeded")
+
+    def wait_unscheduled(self, name: str, reason: str) -> None:
+        """Wait until the scheduler says of a pod that there is no place for it, for this reason among others."""
+        said = f"{name} to wait for a place: {reason}"
+        self.wait(said, lambda: any(reason in line for line in self.events(name, "FailedScheduling")))
+        assert self.phase(name) == "Pending"
 
     def phase(self, pod: str) -> str:
         """Pending, Running, Succeeded or Failed."""
@@ -208,8 +233,8 @@ class Cluster:
 
     def etcd(self) -> bytes:
         """The whole database of the bed, its log included."""
-        files = sorted((self._bed().state / "etcd").rglob("*"))
-        return b"".join(file.read_bytes() for file in files if file.is_file())
+        folder = self._bed().state / "etcd"
+        return self.wait("etcd not to rename a file while it is read", lambda: _content(folder))
 
     def _bed(self) -> Layout:
         if self.layout is None:
@@ -218,9 +243,23 @@ class Cluster:
 
 
 def fetch(url: str, context: ssl.SSLContext | None = None) -> str:
-    """What an HTTP server of the cluster answers through a door."""
-    with urllib.request.urlopen(url, timeout=10, context=context) as response:  # noqa: S310 (an address of the test's)
-        return str(response.read().decode())
+    """What an HTTP server of the cluster answers through a door.
+
+    Raises:
+        BedError: there is no answer, or none of success; a pod is Ready before it listens.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=30, context=context) as response:  # noqa: S310 (an address of the test's)
+            return str(response.read().decode())
+    except (OSError, http.client.HTTPException) as error:
+        raise BedError(f"{url}: {error}") from None
+
+
+def _content(folder: Path) -> bytes:
+    try:
+        return b"".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
+    except FileNotFoundError as error:
+        raise BedError(str(error)) from None
 
 
 def _environment() -> dict[str, str]:

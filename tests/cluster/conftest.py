@@ -17,6 +17,15 @@ from tests.cluster.bed.layout import layout
 from tests.cluster.bed.needs import unmet
 from tests.cluster.installation import Installation
 
+_LONGEST = 1200  # seconds of a test and what it sets up: our images are built, half a minute on an idle core
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Waits have their own limits; this one is for what hangs."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(_LONGEST))
+
 
 @pytest.fixture(scope="session")
 def any_cluster() -> Cluster:
@@ -47,7 +56,7 @@ def cluster(any_cluster: Cluster) -> Iterator[Cluster]:
     mine = replace(any_cluster, namespace=f"kloister-test-{uuid.uuid4().hex[:8]}")
     mine.kubectl("create", "namespace", mine.namespace)
     try:
-        mine.wait("the namespace's account", lambda: mine.get("serviceaccounts")["items"], 30)
+        mine.wait_takes_pods()
         yield mine
     finally:
         mine.kubectl("delete", "namespace", mine.namespace, "--wait=false")

@@ -12,6 +12,8 @@ import pytest
 import kloister
 from deploy.images.build import Builder
 from deploy.images.roles import ROLES
+from kloister.kubernetes.node.epc import parse_sizes, total
+from kloister.kubernetes.quantity import whole
 from tests.cluster.access import SETTINGS, Cluster, Node
 from tests.cluster.bed.processes import run
 
@@ -68,7 +70,13 @@ class Installation:
     def install(self, size: str) -> None:
         """With so much EPC on the confidential node; returns when everything is ready."""
         self.label()
-        self.kube("install", "--registry", self.registry, "--tag", self.tag, "--simulate", size)
+        self.kube("install", "--registry", self.registry, "--tag", self.tag, "--simulate", size, "--timeout", "600")
+        self.wait_in_order(size)
+
+    def wait_in_order(self, size: str) -> None:
+        """Wait until `kube check` finds nothing wrong and the node offers this EPC: a while after pods are ready."""
+        self.cluster.wait("a check that finds nothing wrong", lambda: self.kube("check"))
+        self.cluster.wait(f"{size} of EPC", lambda: whole(self.epc()) == total(parse_sizes(size)))
 
     def label(self) -> None:
         """Say that the confidential node is to be a simulated one."""
@@ -78,7 +86,7 @@ class Installation:
         """The namespace goes too."""
         self.kube("uninstall")
         self.cluster.kubectl("label", "node", self.name, f"{LABEL}-")
-        self.cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", seconds=120)
+        self.cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", seconds=600)
 
     def kube(self, *words: str) -> str:
         """What `kloister kube` prints."""
@@ -88,7 +96,7 @@ class Installation:
         """What a program prints that is given the cluster as users give it."""
         path = f"{self.cluster.client.parent}:{os.environ['PATH']}"
         settings = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig), "PATH": path}
-        return run(*words, env=settings, seconds=300)
+        return run(*words, env=settings, seconds=900)
 
     def epc(self) -> str:
         """What the node offers; `0` for nothing."""

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kloister.kubernetes.node.epc import parse_sizes
+from kloister.kubernetes.names import ENCLAVE, EPC, EPC_BLOCK, GROUP, TAINT
+from kloister.kubernetes.node.epc import blocks as node_blocks
+from kloister.kubernetes.node.epc import parse_sizes, total
+from kloister.kubernetes.node.plugin.service import PLACES
+from kloister.kubernetes.quantity import whole
 from tests.cluster.access import Cluster, Node
 from tests.cluster.bed.layout import CONTROL
 from tests.cluster.bed.machine import Machine
-from tests.cluster.bed.processes import BedError
 from tests.cluster.objects import pod
 from tests.support.paths import ROOT
 
 NAMESPACE = "kloister-system"
 NAME = "kloister-webhook"
-EPC = "64Mi,64Mi"
+SIZE = "64Mi,64Mi"
 _RESOURCES = ROOT / "deploy/helm/kloister/crds/confidentialnodes.yaml"
 _PORT = 8443
 BROKER = f"{CONTROL.address}:7443"
@@ -33,7 +36,7 @@ class Stack:
     """
 
     cluster: Cluster
-    epc: str = EPC
+    epc: str = SIZE
 
     @property
     def node(self) -> Node:
@@ -46,7 +49,7 @@ class Stack:
         return self.node.disk / "platform"
 
     def install(self) -> None:
-        """Start everything and wait until the node offers its EPC."""
+        """Start everything and wait until the node offers its EPC and quotes."""
         control = self._control  # before anything is made in a cluster that has none
         self.cluster.kubectl("create", "namespace", NAMESPACE)
         self.cluster.kubectl("label", "namespace", NAMESPACE, "kloister.dev/webhook=disabled")
@@ -58,8 +61,18 @@ class Stack:
             self.node.machine, "platform", "platform", "--state", self.state, KLOISTER_PLATFORM_EPC=_mib(self.epc)
         )
         self.start_agent()
-        self.cluster.wait("the node's EPC", lambda: self.allocatable.get("sgx.intel.com/epc", "0") != "0")
+        self.wait_offered()
         self.cluster.wait("the webhook's knowledge of the node", self._mutates)
+
+    def wait_offered(self) -> None:
+        """Wait until the node offers its EPC, blocks and devices, which come one by one, and its label says quotes."""
+        blocks = len(node_blocks(parse_sizes(self.epc)))
+        wanted = {EPC: total(parse_sizes(self.epc)), EPC_BLOCK: blocks, ENCLAVE: PLACES}
+        self.cluster.wait(f"the node to offer {wanted}", lambda: self.offered == wanted)
+        self.cluster.wait("the node's quotes", self._quotes)
+
+    def _quotes(self) -> bool:
+        return bool(self.cluster.get("node", self.node.name)["metadata"]["labels"].get(f"{GROUP}/quotes") == "ready")
 
     def uninstall(self) -> None:
         """End everything; the controller, which goes last, makes the node an ordinary one again."""
@@ -67,11 +80,16 @@ class Stack:
             self.node.machine.stop(name)
         self.cluster.kubectl("delete", "--ignore-not-found", "mutatingwebhookconfiguration", NAME)
         self.cluster.kubectl("delete", "confidentialnodes", "--all")
-        self.cluster.wait("an ordinary node", lambda: "taints" not in self.cluster.get("node", self.node.name)["spec"])
+        self.cluster.wait("an ordinary node", lambda: not self._tainted and not any(self.offered.values()))
         for name in ("webhook", "controller", "broker"):
             self._control.stop(name)
         self.cluster.kubectl("delete", "--ignore-not-found", f"--filename={_RESOURCES}")
         self.cluster.kubectl("delete", "--ignore-not-found", "namespace", NAMESPACE)
+
+    @property
+    def _tainted(self) -> bool:
+        taints = self.cluster.get("node", self.node.name)["spec"].get("taints", ())
+        return any(taint["key"] == TAINT for taint in taints)
 
     def start_broker(self) -> None:
         """Start a broker that judges the platform's quotes; its state is beside the platform's."""
@@ -90,9 +108,10 @@ class Stack:
         self._start(self.node.machine, "agent", "node", *options, "--node-name", self.node.name)
 
     @property
-    def allocatable(self) -> dict[str, str]:
-        """What the node offers, by resource."""
-        return dict(self.cluster.get("node", self.node.name)["status"]["allocatable"])
+    def offered(self) -> dict[str, int]:
+        """What the node offers of ours: bytes of EPC, its blocks, places for device nodes."""
+        allocatable = self.cluster.get("node", self.node.name)["status"]["allocatable"]
+        return {name: whole(allocatable.get(name, "0")) for name in (EPC, EPC_BLOCK, ENCLAVE)}
 
     @property
     def _control(self) -> Machine:
@@ -106,10 +125,7 @@ class Stack:
         """Whether the webhook gives a pod as many blocks of the node as it asks for."""
         asking = pod("trial", self.cluster.busybox, limits={"sgx.intel.com/epc": "10Mi"})
         words = ("create", "--namespace=default", "--dry-run=server", "--output=json", "--filename=-")
-        try:
-            made = json.loads(self.cluster.kubectl(*words, stdin=json.dumps(asking)))
-        except BedError:  # the API server does not trust it yet
-            return False
+        made = json.loads(self.cluster.kubectl(*words, stdin=json.dumps(asking)))
         return bool(made["spec"]["containers"][0]["resources"]["limits"].get("sgx.intel.com/epc-block") == "10")
 
 

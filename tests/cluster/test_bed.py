@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.access import Cluster
 from tests.cluster.bed import bed, groups
-from tests.cluster.bed.layout import Layout
+from tests.cluster.bed.layout import NODES, Layout
 from tests.cluster.bed.needs import unmet
 from tests.cluster.bed.processes import BedError, wait_for
 
@@ -23,19 +23,23 @@ def test_a_cluster_killed_while_it_starts_leaves_nothing_behind(
 ) -> None:
     if any_cluster.layout is None:
         pytest.skip(unmet() or "tests the nodes of `make cluster`; this is the cluster of KUBECONFIG")
-    before = Path("/proc/net/dev").read_text().count(":"), Path("/proc/self/mounts").read_text()
     place = Layout(tmp_path / "cluster")
     command = [sys.executable, "-m", "tests.cluster.bed", "--state", str(place.state), "up"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as starting:
-        wait_for("the first process", lambda: groups.processes(place.identity), 30)
+        wait_for("the first process", lambda: groups.processes(place.identity))
         time.sleep(seconds)
         starting.send_signal(signal.SIGKILL)
     assert groups.processes(place.identity)
     bed.down(place)
     assert list(tmp_path.iterdir()) == []
     assert not groups.processes(place.identity)
-    assert not list(Path("/sys/fs/cgroup").rglob(place.identity))
-    assert (Path("/proc/net/dev").read_text().count(":"), Path("/proc/self/mounts").read_text()) == before
+    assert not list(groups.named(place.identity))
+    assert str(place.state) not in Path("/proc/self/mounts").read_text()
+    assert not _interfaces() & {"machines", "pods", *(node.name for node in NODES)}
+
+
+def _interfaces() -> set[str]:
+    return {line.partition(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()}
 
 
 def test_a_directory_that_is_no_clusters_is_not_removed(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ MODEL = "weights-5d0b1c9e47"
 MEMORY = {"kloister.dev/private-memory": "8Mi"}
 SCRIPT = """\
 printf %064d 7 > /dev/attestation/user_report_data
-base64 /dev/attestation/quote > /tmp/quote
+base64 /dev/attestation/quote > /tmp/part
+mv /tmp/part /tmp/quote
 exec sleep 3600
 """
 
@@ -85,8 +86,7 @@ def box(name: str, annotations: dict[str, str]) -> dict[str, Any]:
 def test_a_program_written_for_gramine_gets_quotes(stack: Stack, cluster: Cluster, tmp_path: Path) -> None:
     cluster.apply(box("quotes", MEMORY))
     cluster.wait_ready("quotes")
-    cluster.wait("the quote", lambda: cluster.kubectl("exec", "quotes", "--", "sh", "-c", "cat /tmp/quote || true"), 20)
-    first = cluster.kubectl("exec", "quotes", "--", "cat", "/tmp/quote")  # noqa: S108 (in the container)
+    first = cluster.wait("the quote", lambda: cluster.kubectl("exec", "quotes", "--", "cat", "/tmp/quote"))  # noqa: S108 (in the container)
     cluster.kubectl("exec", "quotes", "--", "sh", "-c", "printf %064d 8 > /dev/attestation/user_report_data")
     second = cluster.kubectl("exec", "quotes", "--", "base64", "/dev/attestation/quote")
     for quote, number in ((first, 7), (second, 8)):
@@ -98,7 +98,8 @@ def test_a_program_written_for_gramine_gets_quotes(stack: Stack, cluster: Cluste
 def test_private_files_are_in_memory_only(stack: Stack, cluster: Cluster) -> None:
     cluster.apply(box("private", MEMORY), box("without", {}))
     cluster.wait_ready("private")
-    assert cluster.kubectl("exec", "private", "--", "cat", "/data/model") == MODEL
+    read = cluster.wait("the model", lambda: cluster.kubectl("exec", "private", "--", "cat", "/data/model"))
+    assert read == MODEL
     assert stack.node.holding(b"kubelet"), "the search finds what is there"
     assert stack.node.holding(MODEL.encode()) == []
     cluster.wait("the end of the pod without memory", lambda: cluster.phase("without") == "Failed")

@@ -66,11 +66,11 @@ def test_converted_deployments_get_their_secrets_are_scaled_and_serve(
     doors = [one.door(cluster) for one in applications]
     _all_answer(cluster, applications, doors)
     _scale(cluster, applications, 3)
-    keys = pages.keys()
+    keys = pages.keys(3)
     cluster.kubectl("delete", "pod", *(min(cluster.ready(f"app={one.application.name}")) for one in applications))
     _wait_for(cluster, applications, 3)
     _all_answer(cluster, applications, doors)
-    _nowhere(cluster, applications, {clinic.PASSWORD, redis.PASSWORD} | keys | pages.keys())
+    _nowhere(cluster, applications, {clinic.PASSWORD, redis.PASSWORD} | keys | pages.keys(3))
     _scale(cluster, applications, 1)
     _all_answer(cluster, applications, doors)
 
@@ -84,12 +84,12 @@ def _scale(cluster: Cluster, applications: Sequence[Converted], replicas: int) -
 def _wait_for(cluster: Cluster, applications: Sequence[Converted], pods: int) -> None:
     for one in applications:
         selector = f"app={one.application.name}"
-        cluster.wait(f"{pods} pods of {selector}", lambda: len(cluster.ready(selector)) == pods, 90)  # noqa: B023 (asked at once)
+        cluster.wait(f"{pods} pods of {selector}", lambda: len(cluster.ready(selector)) == pods)  # noqa: B023 (asked at once)
 
 
 def _all_answer(cluster: Cluster, applications: Sequence[Converted], doors: Sequence[int]) -> None:
     for one, door in zip(applications, doors, strict=True):
-        cluster.wait(f"an answer of {one.application.name}", lambda: one.answers(door), 90)  # noqa: B023 (asked at once)
+        cluster.wait(f"an answer of {one.application.name}", lambda: one.answers(door))  # noqa: B023 (asked at once)
 
 
 def _nowhere(cluster: Cluster, applications: Sequence[Converted], secrets: set[str]) -> None:
@@ -142,13 +142,12 @@ class _Refusal:
 
 def _refusal(cluster: Cluster) -> _Refusal:
     """Why the only pod's container ended: the same in its termination message, its log and an event of the pod."""
-    cluster.wait("the container's end", lambda: _ended(cluster))
-    refusal = _ended(cluster)[0]
-    cluster.wait("the event", lambda: cluster.events(refusal.pod, REASON), 20)
-    (said,) = cluster.events(refusal.pod, REASON)
+    refusal = cluster.wait("the container's end", lambda: _ended(cluster))[0]
+    (said,) = cluster.wait("the event", lambda: cluster.events(refusal.pod, REASON))
     assert f"[{refusal.code}]" in said
     assert refusal.text.partition(" (refusal ")[0] in said  # each restart is another refusal of the broker's
-    assert f'"code": "{refusal.code}"' in cluster.kubectl("logs", "--all-containers", refusal.pod)
+    logged = f'"code": "{refusal.code}"'  # by the next attempt too, which may have begun
+    cluster.wait(logged, lambda: logged in cluster.kubectl("logs", "--all-containers", refusal.pod))
     return refusal
 
 

@@ -120,7 +120,7 @@ class Converted(ABC):
 
     @abstractmethod
     def answers(self, door: int) -> bool:
-        """Whether it serves as it should at this port of the loopback."""
+        """Whether it serves as it should at this port of the loopback. Raises `BedError` where nobody answers."""
 
     def trusting(self, authority: str) -> ssl.SSLContext:
         """A client outside that trusts this authority of the policy only."""

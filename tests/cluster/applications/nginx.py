@@ -79,13 +79,18 @@ class Nginx(Converted):
 
     def answers(self, door: int) -> bool:
         """To a client that trusts the policy's authority only."""
-        try:
-            return fetch(f"https://localhost:{door}/", self.trusting("ca")) == PAGE
-        except OSError:
-            return False
+        return fetch(f"https://localhost:{door}/", self.trusting("ca")) == PAGE
 
-    def keys(self) -> set[str]:
-        """What the PEM texts of its pods' keys hold, as the node's root finds it in their memory volumes."""
+    def keys(self, pods: int) -> set[str]:
+        """What the PEM texts of the keys of so many pods hold, as the node's root finds it in their memory volumes.
+
+        A pod is Ready before it has its key; one that was deleted has it for a while.
+        """
         files = "/var/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/run/tls.key"
-        lines = self.stack.node.exec(["sh", "-c", f"cat {files}"]).splitlines()
-        return {line for line in lines if not line.startswith("-----")}
+
+        def lines() -> list[str]:
+            found = self.stack.node.exec(["sh", "-c", f"cat {files} || true"]).splitlines()
+            return found if sum(line.startswith("-----END") for line in found) >= pods else []
+
+        found = self.stack.cluster.wait(f"the keys of {pods} pods", lines)
+        return {line for line in found if not line.startswith("-----")}

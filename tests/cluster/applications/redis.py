@@ -46,5 +46,5 @@ class RedisCache(Converted):
             with Redis(door, PASSWORD) as known, Redis(door, "another") as other:
                 served = known.ask(("SET", "seen", "yes"), ("GET", "seen")) == [b"OK", b"yes"]
                 return served and isinstance(other.ask(("GET", "seen"))[0], Failure)
-        except OSError:
+        except OSError:  # it is Ready before it listens
             return False

@@ -12,6 +12,7 @@ from tests.cluster.bed.layout import CONTROL, NODES, SETTING, Layout, layout
 from tests.cluster.bed.machine import Machine
 from tests.cluster.bed.needs import unmet
 from tests.cluster.bed.processes import BedError, say
+from tests.cluster.bed.source import NoSource
 
 _TESTS = "tests/cluster"
 
@@ -71,7 +72,10 @@ def _test(place: Layout, arguments: list[str]) -> int:
     started = False
     if not os.environ.get("KUBECONFIG") and not unmet():
         started = not bed.is_up(place)
-        bed.up(place)
+        try:
+            bed.up(place)
+        except NoSource as error:
+            say(f"there is no cluster: {error}")
     try:
         named = [] if any(word.startswith(_TESTS) for word in arguments) else [_TESTS]
         command = [sys.executable, "-m", "pytest", *named, *arguments]

@@ -69,6 +69,11 @@ def kubectl(layout: Layout) -> Path:
     return Path(json.loads(layout.mark.read_text())["programs"]) / "kubectl"
 
 
+def options(layout: Layout) -> tuple[str, ...]:
+    """Of the client: whose cluster it is; what it notes of the server goes when the cluster goes."""
+    return f"--kubeconfig={layout.kubeconfig}", f"--cache-dir={layout.state / 'discovered'}"
+
+
 def _start(layout: Layout, built: Path) -> None:
     for name in ("logs", "pids", "nodes"):
         (layout.state / name).mkdir()
@@ -79,12 +84,13 @@ def _start(layout: Layout, built: Path) -> None:
         disk.prepare(machine)
     network.connect(layout)
     control.make_keys(layout)
-    control.start_control_plane(layout, built)
+    control.start_api(layout, built)
     archives = images.make_images(layout)
     with ThreadPoolExecutor(len(NODES)) as pool:
         list(pool.map(lambda site: _start_runtime(layout, site, built, archives), NODES))
-    client = (built / "kubectl", f"--kubeconfig={layout.kubeconfig}")
-    wait_for("the API server", lambda: _answers(*client, "get", "--raw", "/readyz"), 60)
+    client: tuple[str | Path, ...] = (built / "kubectl", *options(layout))
+    wait_for("the API server", lambda: run(*client, "get", "--raw", "/readyz", seconds=10))
+    control.start_controllers(layout, built)
     for site in NODES:
         node.start_kubelet(layout, site, built)
     binding = (*client, "create", "clusterrolebinding")
@@ -93,28 +99,18 @@ def _start(layout: Layout, built: Path) -> None:
     run(*client, "create", "--filename=-", stdin=json.dumps(volumes(layout)))
     for site in NODES:
         node.start_proxy(layout, site, built)
-    for site in NODES:
-        wait_for(f"node {site.name}", lambda: _answers(*client, "get", "node", site.name), 60)  # noqa: B023 (asked at once)
-        run(*client, "wait", "--for=condition=Ready", "--timeout=60s", f"node/{site.name}", seconds=70)
-    service_account = ("get", "serviceaccount", "default")  # without it no pod is admitted
-    wait_for("the first service account", lambda: _answers(*client, *service_account), 30)
+    ready = ("wait", "--for=condition=Ready", "--timeout=10s")
+    for site in NODES:  # one that has not registered yet is no node to wait for
+        wait_for(f"node {site.name}", lambda: run(*client, *ready, f"node/{site.name}"))  # noqa: B023 (asked at once)
 
 
 def _start_runtime(layout: Layout, site: Site, built: Path, archives: list[Path]) -> None:
     node.configure(layout, site, built)
     node.start_containerd(layout, site)
     machine = Machine(layout, site.name)
-    wait_for(f"containerd on {site.name}", lambda: _answers(*machine.command(["ctr", "version"])), 30)
+    wait_for(f"containerd on {site.name}", lambda: machine.run("ctr", "version", seconds=10))
     for archive, name in zip(archives, (PAUSE, BUSYBOX), strict=True):
         images.load(layout, site.name, archive, name)
-
-
-def _answers(*words: str | Path) -> bool:
-    try:
-        run(*words, seconds=10)
-    except BedError:
-        return False
-    return True
 
 
 def _clear(layout: Layout) -> None:

@@ -11,8 +11,10 @@ from tests.cluster.bed.door import ROOT, open_door
 from tests.cluster.bed.layout import CONTROL, NODES, PODS, SERVICES, Layout
 from tests.cluster.bed.machine import Machine
 from tests.cluster.bed.pki import Authority
+from tests.cluster.bed.processes import wait_for
 
 PORT = 6443
+_ETCD = 2379
 _SERVICE = "10.96.0.1"  # the first address of SERVICES: the API server as pods know it
 _NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 
@@ -35,17 +37,13 @@ def make_keys(layout: Layout) -> None:
         write_kubeconfig(layout.keys / f"{client}.json", f"https://{CONTROL.address}:{PORT}", authority, client)
 
 
-def start_control_plane(layout: Layout, programs: Path) -> None:
-    """Start all of it, and a door to the API server for programs on this machine."""
-    machine = Machine(layout, CONTROL.name)
+def start_api(layout: Layout, programs: Path) -> None:
+    """Start etcd, the API server once etcd listens, and a door to the API server for programs on this machine."""
+    machine, keys = Machine(layout, CONTROL.name), layout.keys
     (layout.state / "etcd").mkdir(mode=0o700)
     machine.start("etcd", "etcd", *_etcd(layout))
-    machine.start("apiserver", programs / "kube-apiserver", *_apiserver(layout.keys))
-    keys = layout.keys
-    machine.start("controller-manager", programs / "kube-controller-manager", *_controller_manager(keys))
-    machine.start(
-        "scheduler", programs / "kube-scheduler", f"--kubeconfig={keys}/scheduler.json", "--leader-elect=false"
-    )
+    wait_for("etcd", lambda: machine.listens(_ETCD))  # the API server waits 20 seconds for it, then it ends
+    machine.start("apiserver", programs / "kube-apiserver", *_apiserver(keys))
     machine.start(
         "names", sys.executable, "-m", "tests.cluster.bed.names", keys, str(PORT), environment={"PYTHONPATH": str(ROOT)}
     )
@@ -54,8 +52,17 @@ def start_control_plane(layout: Layout, programs: Path) -> None:
     write_kubeconfig(layout.kubeconfig, f"https://127.0.0.1:{door}", authority, "admin")
 
 
+def start_controllers(layout: Layout, programs: Path) -> None:
+    """Start controller manager and scheduler; the API server is ready: the former would wait 10 seconds, then end."""
+    machine, keys = Machine(layout, CONTROL.name), layout.keys
+    machine.start("controller-manager", programs / "kube-controller-manager", *_controller_manager(keys))
+    machine.start(
+        "scheduler", programs / "kube-scheduler", f"--kubeconfig={keys}/scheduler.json", "--leader-elect=false"
+    )
+
+
 def _etcd(layout: Layout) -> list[str]:
-    url = "http://127.0.0.1:2379"  # nobody else is on the control machine
+    url = f"http://127.0.0.1:{_ETCD}"  # nobody else is on the control machine
     return [
         f"--data-dir={layout.state}/etcd", "--name=bed", "--listen-peer-urls=http://127.0.0.1:2380",
         f"--listen-client-urls={url}", f"--advertise-client-urls={url}", "--unsafe-no-fsync", "--logger=zap",
@@ -66,7 +73,7 @@ def _etcd(layout: Layout) -> list[str]:
 def _apiserver(keys: Path) -> list[str]:
     """Secrets are not encrypted in etcd: a test that finds none there must mean something."""
     return [
-        "--etcd-servers=http://127.0.0.1:2379", f"--advertise-address={CONTROL.address}", f"--secure-port={PORT}",
+        f"--etcd-servers=http://127.0.0.1:{_ETCD}", f"--advertise-address={CONTROL.address}", f"--secure-port={PORT}",
         f"--service-cluster-ip-range={SERVICES}", "--authorization-mode=Node,RBAC", "--allow-privileged=true",
         "--enable-admission-plugins=NodeRestriction", f"--client-ca-file={keys}/ca.crt",
         f"--tls-cert-file={keys}/apiserver.crt", f"--tls-private-key-file={keys}/apiserver.key",
@@ -88,5 +95,6 @@ def _controller_manager(keys: Path) -> list[str]:
         f"--kubeconfig={keys}/controller-manager.json", "--leader-elect=false", "--use-service-account-credentials",
         f"--root-ca-file={keys}/ca.crt", f"--service-account-private-key-file={keys}/service-accounts.key",
         f"--cluster-cidr={PODS}", f"--cluster-signing-cert-file={keys}/ca.crt",
-        f"--cluster-signing-key-file={keys}/ca.key", "--node-monitor-grace-period=20s",
+        f"--cluster-signing-key-file={keys}/ca.key",
+        "--node-monitor-grace-period=120s",  # a kubelet that got no processor for a while is not a lost one
     ]  # fmt: skip

@@ -30,7 +30,10 @@ def open_door(layout: Layout, host: str, port: int) -> int:
 async def _forward(host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         inner_reader, inner_writer = await asyncio.open_connection(host, port)
-        await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+        try:
+            await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+        finally:
+            inner_writer.close()
     writer.close()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.cluster.bed.processes import BedError
 
 _ROOT = Path("/sys/fs/cgroup")
+_PATIENCE = 120.0  # seconds that killed processes may take to end
 
 
 def hierarchies() -> dict[str, Path]:
@@ -55,7 +56,7 @@ def create(name: str) -> list[Path]:
 def processes(name: str) -> set[int]:
     """Everything that runs in the groups of this name, wherever they are."""
     found: set[int] = set()
-    for group in _named(name):
+    for group in named(name):
         for directory, _, _ in os.walk(group):
             with contextlib.suppress(OSError):
                 found |= {int(pid) for pid in Path(directory, "cgroup.procs").read_text().split()}
@@ -66,9 +67,9 @@ def remove(name: str) -> None:
     """Kill what runs in the groups of this name, then remove them.
 
     Raises:
-        BedError: something cannot be killed within 20 seconds.
+        BedError: something cannot be killed.
     """
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + _PATIENCE
     while left := processes(name):
         if time.monotonic() > deadline:
             raise BedError(f"these processes of {name} do not end: {sorted(left)}")
@@ -76,7 +77,7 @@ def remove(name: str) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
-    for group in list(_named(name)):
+    for group in list(named(name)):
         for directory, _, _ in os.walk(group, topdown=False):
             _remove(Path(directory), deadline)
 
@@ -95,7 +96,8 @@ def _remove(group: Path, deadline: float) -> None:
             return
 
 
-def _named(name: str) -> Iterator[Path]:
+def named(name: str) -> Iterator[Path]:
+    """The groups of this name in all hierarchies; whatever comes and goes beside them does not matter."""
     for directory, names, _ in os.walk(_ROOT):
         if name in names:
             names.remove(name)

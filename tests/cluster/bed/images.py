@@ -37,7 +37,8 @@ def make_images(layout: Layout) -> list[Path]:
 def load(layout: Layout, node: str, archive: Path, name: str) -> None:
     """Give an archive's image to a node's container runtime, under `name` (repository:tag, the tag being its own)."""
     base = name.rpartition(":")[0]
-    Machine(layout, node).run("ctr", "--namespace", "k8s.io", "image", "import", "--base-name", base, archive)
+    words = ("ctr", "--namespace", "k8s.io", "image", "import", "--base-name", base, archive)
+    Machine(layout, node).run(*words, seconds=300)
 
 
 def busybox(root: Root) -> None:

@@ -53,7 +53,8 @@ def programs() -> Path:
     """The directory with the programs: given by the user, from the cache, or built: some ten minutes on two cores.
 
     Raises:
-        BedError: one is missing; Go or reflect2 is missing, the source cannot be fetched, the build fails.
+        BedError: one is missing; Go, reflect2 or room is missing, the build fails.
+        NoSource: the source cannot be fetched.
     """
     if given := os.environ.get(SETTING):
         missing = [name for name in PROGRAMS if not os.access(Path(given, name), os.X_OK)]
@@ -70,15 +71,22 @@ def programs() -> Path:
     return place
 
 
+def unmet() -> str:
+    """Why they cannot be built here, in a sentence; empty if they can, or are given."""
+    if os.environ.get(SETTING) or (_GO.exists() and _REFLECT2.is_dir()):
+        return ""
+    packages = "golang-1.19-go golang-github-modern-go-reflect2-dev"
+    return f"to build Kubernetes Debian's Go is needed: apt-get install {packages}"
+
+
 def minor(programs: Path) -> int:
     """Of the programs' version 1.MINOR."""
     return int(run(programs / "kubelet", "--version").split(".")[1])
 
 
 def _key() -> str:
-    if not _GO.exists() or not _REFLECT2.is_dir():
-        packages = "golang-1.19-go golang-github-modern-go-reflect2-dev"
-        raise BedError(f"to build Kubernetes Debian's Go is needed: apt-get install {packages}")
+    if reason := unmet():
+        raise BedError(reason)
     inputs = (PACKAGE, UPSTREAM, str(_REVISION), _TAGS, _LDFLAGS, run(_GO, "version"), *PROGRAMS, *_STAGED)
     return hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
 

@@ -42,8 +42,9 @@ class Machine:
         command = self._joining([*_UNSHARE, "--fork", "--kill-child", "--", str(self.layout.init)])
         with self.layout.log(self.name, "first").open("ab") as log:  # whoever reads our output would wait for its end
             outer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        wait_for(f"the machine {self.name}", lambda: _children(outer.pid), 10, 0.02)
-        self.layout.first(self.name).write_text(str(_children(outer.pid)[0]))
+        init = self.layout.init  # before that runs, the new namespace's mounts still reach the machine around it
+        first = wait_for(f"the machine {self.name}", lambda: _running(init, _children(outer.pid)), pause=0.02)
+        self.layout.first(self.name).write_text(str(first))
         self.run("hostname", self.name)
 
     def command(self, words: Sequence[str | Path]) -> list[str]:
@@ -81,16 +82,21 @@ class Machine:
         """Whether what was started under this name still runs."""
         return bool(self._inner(name))
 
-    def stop(self, name: str, number: signal.Signals = signal.SIGTERM, seconds: float = 20) -> None:
+    def listens(self, port: int) -> bool:
+        """Whether something inside listens at this port of IPv4 (proc_pid_net(5): local address, remote one, state)."""
+        lines = Path(f"/proc/{self.first}/net/tcp").read_text().splitlines()
+        return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in lines)
+
+    def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
         """End it by a signal and wait until it has ended.
 
         Raises:
-            BedError: it has not within `seconds`.
+            BedError: it does not end.
         """
         for pid in self._inner(name):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-        wait_for(f"the end of {name} on {self.name}", lambda: not self.running(name), seconds, 0.05)
+        wait_for(f"the end of {name} on {self.name}", lambda: not self.running(name), pause=0.05)
 
     def _inner(self, name: str) -> list[int]:
         """The program itself: what was started is nsenter, which waits for it."""
@@ -100,7 +106,7 @@ class Machine:
         outer = int(place.read_text())
         if outer in _STARTED:
             _STARTED[outer].poll()  # a child of ours that has ended stays until it is asked for
-        return _children(outer)
+        return [pid for pid in _children(outer) if self.layout.identity in _groups(pid)]  # numbers are used again
 
     def _joining(self, words: list[str]) -> list[str]:
         joins = [f"echo $$ > {shlex.quote(str(file))}" for file in groups.create(self.group)]
@@ -119,3 +125,18 @@ def _children(parent: int) -> list[int]:
                 if int(owner) == parent and state != "Z":
                     found.append(int(entry.name))
     return found
+
+
+def _running(program: Path, pids: Sequence[int]) -> int:
+    """The first of them that runs this program; 0 for none, as long as it runs what has started it."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/exe").readlink() == program:
+                return pid
+    return 0
+
+
+def _groups(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cgroup").read_text()
+    return ""

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.cluster.bed import groups
+from tests.cluster.bed import groups, kubernetes
 from tests.cluster.bed.processes import BedError, run
 
 _PROGRAMS = {
@@ -25,6 +25,8 @@ def unmet() -> str:
         packages.append("containernetworking-plugins")
     if packages:
         return f"packages are missing: apt-get install {' '.join(packages)}"
+    if reason := kubernetes.unmet():
+        return reason
     try:
         groups.hierarchies()
         run(

@@ -7,6 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+PATIENCE = 180.0
+"""Seconds that something may take which takes seconds on a quiet machine; who waits goes on as soon as it is there."""
+
+Found = TypeVar("Found")
 
 
 class BedError(Exception):
@@ -33,16 +39,21 @@ def run(*words: str | Path, seconds: float = 120, env: Mapping[str, str] | None 
     return done.stdout
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float, pause: float = 0.2) -> None:
-    """Ask until the condition holds.
+def wait_for(what: str, condition: Callable[[], Found], seconds: float = PATIENCE, pause: float = 0.2) -> Found:
+    """Ask until the condition holds; what it gave then. A question that cannot be asked yet (BedError) is asked again.
 
     Raises:
-        BedError: it does not within `seconds`; `what` names it.
+        BedError: it does not hold within `seconds`; `what` names it, and the last error follows.
     """
-    deadline = time.monotonic() + seconds
-    while not condition():
+    deadline, said = time.monotonic() + seconds, ""
+    while True:
+        try:
+            if found := condition():
+                return found
+        except BedError as error:
+            said = f" ({error})"
         if time.monotonic() > deadline:
-            raise BedError(f"not within {seconds:g} s: {what}")
+            raise BedError(f"not within {seconds:g} s: {what}{said}")
         time.sleep(pause)
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from tests.cluster.bed.processes import BedError, run
+from tests.cluster.bed.processes import BedError, run, say
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _FORMAT = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
+_PAUSES = (15, 60)  # seconds before another attempt: a mirror may be busy, or in the middle of an update
+
+
+class NoSource(BedError):
+    """The source cannot be had on this machine, or not now."""
 
 
 def fetch(package: str, upstream: str, codename: str, folder: Path) -> Path:
@@ -23,10 +29,24 @@ def fetch(package: str, upstream: str, codename: str, folder: Path) -> Path:
         The directory of the unpacked source.
 
     Raises:
-        BedError: no mirror of the release is configured, or it does not have the version.
+        NoSource: no mirror of the release is configured, it cannot be reached, or it does not have the version.
     """
+    lines = _mirrors(codename)
+    for number, pause in enumerate((*_PAUSES, 0)):
+        attempt = folder / str(number)
+        attempt.mkdir()
+        try:
+            return _attempt(package, upstream, lines, attempt)
+        except BedError as error:
+            failed = error
+        say(f"the source cannot be fetched: {failed}")
+        time.sleep(pause)
+    raise NoSource(f"Debian {codename}: {failed}")
+
+
+def _attempt(package: str, upstream: str, lines: list[str], folder: Path) -> Path:
     sources = folder / "sources.list"
-    sources.write_text("".join(f"deb-src [signed-by={_KEYRING}] {line}\n" for line in _mirrors(codename)))
+    sources.write_text("".join(f"deb-src [signed-by={_KEYRING}] {line}\n" for line in lines))
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
     options = [
@@ -39,7 +59,7 @@ def fetch(package: str, upstream: str, codename: str, folder: Path) -> Path:
     unpacked = folder / f"{package}-{upstream}"
     if not unpacked.is_dir():
         found = ", ".join(path.name for path in folder.glob(f"{package}*"))
-        raise BedError(f"Debian {codename} has no {package} {upstream}; apt fetched: {found}")
+        raise BedError(f"there is no {package} {upstream}; apt fetched: {found}")
     return unpacked
 
 
@@ -51,5 +71,5 @@ def _mirrors(codename: str) -> list[str]:
     ).splitlines()
     found = sorted({line for line in lines if tuple(line.split(" ")[1:]) in {(suite, "main") for suite in suites}})
     if not found:
-        raise BedError(f"apt of this machine has no mirror of Debian {codename} configured.")
+        raise NoSource(f"apt of this machine has no mirror of Debian {codename} configured.")
     return found
