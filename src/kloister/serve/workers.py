@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import FrameType
+from typing import NoReturn
 
 from kloister import clock
 from kloister.services.broker.binding import bind_tcp
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LEAST_LIFE = 1.0  # seconds: a worker that ends sooner is not started again, for it would end again
 Work = Callable[[socket.socket, int], None]  # a socket and its number
 
@@ -56,10 +59,10 @@ class _Supervisor:
         self._stopping = False
 
     def run(self) -> None:
+        for name in _SIGNALS:
+            signal.signal(name, self._stop)
         for number in range(len(self._sockets)):
             self._start(number)
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self._stop)
         while self._workers:
             pid, _ = os.wait()
             number, begun = self._workers.pop(pid)
@@ -71,19 +74,32 @@ class _Supervisor:
                 self._start(number)
 
     def _start(self, number: int) -> None:
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                for name in (signal.SIGTERM, signal.SIGINT):
-                    signal.signal(name, signal.SIG_DFL)
-                self._work(self._sockets[number], number)
-                status = 0
-            finally:
-                os._exit(status)
-        self._workers[pid] = (number, clock.monotonic())
+        """Unless all are to stop; a signal that comes meanwhile waits until the new one is known, and can be told."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            if self._stopping:
+                return
+            pid = os.fork()
+            if pid == 0:
+                self._live(number, before)
+            self._workers[pid] = (number, clock.monotonic())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _live(self, number: int, mask: Iterable[int]) -> NoReturn:
+        """All that the worker does."""
+        status = 1
+        try:
+            for name in _SIGNALS:
+                signal.signal(name, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            self._work(self._sockets[number], number)
+            status = 0
+        finally:
+            os._exit(status)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
         for pid in self._workers:
-            os.kill(pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended, and was waited for in this moment
+                os.kill(pid, signal.SIGTERM)
