@@ -38,7 +38,7 @@ def url(state: State) -> Iterator[str]:
             yield json.loads("".join(lines))["url"]
         finally:
             process.terminate()
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,9 @@ from azure.security.attestation import (  # type: ignore[import-untyped]  # the 
 )
 from cryptography import x509
 
-from kloister.services.broker.binding import bind_tcp
 from tests.support.attestation import BEARER, PERMIT, Signer, open_enclave, served, settings, sgx_quote
 from tests.support.evidence import ENCLAVE
+from tests.support.ports import free_port
 
 RUNTIME = b'{"jwk": {"crv": "P-256", "kty": "EC"}}'
 NAMES = ("aad", "isolated", "shared")
@@ -81,8 +81,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     directory = tmp_path_factory.mktemp("service")
     owner = Signer.make("owner")
     (directory / "owner.pem").write_text(owner.pem)
-    with bind_tcp("127.0.0.1:0") as free:  # the base URLs name the port
-        port = free.getsockname()[1]
+    port = free_port()  # the base URLs name it
     instances: list[dict[str, Any]] = [
         {"base_url": f"https://{name}.attest.test:{port}", "trust_model": name, "simulated": True} for name in NAMES
     ]

@@ -27,7 +27,7 @@ def test_all_cases_pass(service: Service, tmp_path: Path) -> None:
         "shared": SHARED, "aad": AAD, "isolated": ISOLATED, "report": b64url(report), "runtime": b64url(runtime),
     }  # fmt: skip
     done = subprocess.run(
-        ["node", script.name], cwd=tmp_path, input=json.dumps(given), capture_output=True, text=True, timeout=120,
+        ["node", script.name], cwd=tmp_path, input=json.dumps(given), capture_output=True, text=True, timeout=280,
         env={**os.environ, "NODE_EXTRA_CA_CERTS": str(service.ca), "NODE_OPTIONS": ""}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]

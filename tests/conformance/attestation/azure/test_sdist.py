@@ -30,7 +30,7 @@ def test_all_cases_pass(service: Service, tmp_path: Path) -> None:
         "PYTEST_ADDOPTS": "",
     }
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     cases = ET.parse(report).getroot().findall(".//testcase")  # noqa: S314 -- written by pytest just now
