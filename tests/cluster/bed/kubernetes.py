@@ -46,6 +46,7 @@ _STAGED = (
 _NOT_SERVED = ("_examples", "testdata", "code-generator", "sample-")
 _VALIDATORS = ("vendor/k8s.io/kube-openapi/pkg/validation/validate", "vendor/github.com/go-openapi/validate")
 _EMPTY_IS_NULL = " || reflect.DeepEqual(reflect.Zero(reflect.TypeOf(data)), reflect.ValueOf(data))"
+_ROOM = 4 << 30  # bytes; 2.7 GB are used at most
 _REVISION = 3  # raised when the steps below change what is built
 
 
@@ -106,6 +107,8 @@ def _build(parent: Path, place: Path) -> None:
     start = time.monotonic()
     for left in parent.glob(".build-*"):  # of a build that was killed: the lock says that none is running
         shutil.rmtree(left)
+    if shutil.disk_usage(parent).free < _ROOM:
+        raise BedError(f"{parent}: a build of Kubernetes needs {_ROOM >> 30} GiB; KLOISTER_CACHE names another place")
     scratch = Path(tempfile.mkdtemp(prefix=".build-", dir=parent))
     try:
         say(f"fetching Debian's source of Kubernetes {VERSION}")
