@@ -19,6 +19,7 @@ from tests.support.cli import (
     kloister,
     process,
     processes_of,
+    settled,
 )
 
 pytestmark = pytest.mark.e2e
@@ -161,11 +162,11 @@ def test_a_damaged_pack(at: Box, name: str) -> None:
 
 def test_a_lost_stack_document(at: Box) -> None:
     """The daemons are found again by their sockets, and stopped or used, whatever the document says."""
-    running = len(processes_of(at.state))
+    settled(at.state, 3)
     (at.state / "stack.json").write_bytes(b'{"platform": {"pid": 1, "started": 5}, "broker": null, "address": 5}')
     assert kloister("up").code == 0
     assert kloister("status").code == 0
-    assert len(processes_of(at.state)) == running
+    settled(at.state, 3)
     (at.state / "stack.json").write_bytes(b"]")
     assert kloister("down", "--json").json == {"stopped": True}
     assert processes_of(at.state) == []

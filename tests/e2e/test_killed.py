@@ -11,13 +11,11 @@ from pathlib import Path
 import pytest
 
 from kloister.images.runtime_layer import runtime_layer
-from tests.support.cli import COMMAND, kloister, partials, processes_of
+from tests.support.cli import COMMAND, kloister, partials, processes_of, settled
 from tests.support.images import file, tar, write_image
 from tests.support.moments import killed_at
 
 pytestmark = pytest.mark.e2e
-
-PATIENCE = 60.0  # seconds
 
 
 @pytest.fixture
@@ -82,16 +80,8 @@ def test_up(folder: Path, delay: float) -> None:
     running.wait()
     assert kloister("up").code == 0
     assert kloister("status").code == 0
-    _settled(folder / "state")
+    settled(folder / "state", 3)  # platform, broker and attestation service, each once
     assert partials(folder) == []
-
-
-def _settled(state: Path) -> None:
-    """Platform, broker and attestation service are there, each once; others that the killed `up` began have gone."""
-    deadline = time.monotonic() + PATIENCE
-    while len(processes_of(state)) != 3:
-        assert time.monotonic() < deadline, processes_of(state)
-        time.sleep(0.05)
 
 
 def test_what_a_kill_left_is_removed_by_the_next(folder: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -140,15 +141,21 @@ def test_progress_is_for_whoever_watches(tmp_path: Path) -> None:
     (tmp_path / "source" / "data").write_bytes(bytes(1 << 20))
     words = ["image", "import", "source", "oci:drawn", "--entrypoint", "/x"]
     controller, terminal = os.openpty()
-    try:
-        done = subprocess.run([*COMMAND, *words], stderr=terminal, stdout=subprocess.PIPE, timeout=60, check=False)
-        drawn = os.read(controller, 1 << 16)
-    finally:
-        os.close(controller)
+    with (tmp_path / "said").open("w+b") as said, os.fdopen(controller, "rb", 0) as screen:
+        running = subprocess.Popen([*COMMAND, *words], stderr=terminal, stdout=said)
         os.close(terminal)
-    assert done.returncode == 0
+        drawn = b"".join(iter(lambda: _drawn(screen), b""))  # read at once: a terminal keeps little
+        assert running.wait() == 0
+        said.seek(0)
+        assert b"drawn is an image" in said.read()
     assert b"\x1b" in drawn
-    assert b"drawn is an image" in done.stdout
+
+
+def _drawn(screen: FileIO) -> bytes:
+    try:
+        return screen.read(1 << 16) or b""
+    except OSError:  # EIO: nobody has the terminal any more
+        return b""
 
 
 def test_no_secret_is_printed_logged_or_stored(at: Box, tmp_path: Path) -> None:

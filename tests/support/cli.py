@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,6 +160,14 @@ def processes_of(state: Path) -> list[int]:
             if entry.name.isdigit() and os.fsencode(state) in (entry / "cmdline").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
     return found
+
+
+def settled(state: Path, daemons: int) -> None:
+    """Wait until so many processes serve a state directory: one that was just begun, or forked, is two for a moment."""
+    deadline = time.monotonic() + 60
+    while len(found := processes_of(state)) != daemons:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
 
 
 def partials(*folders: Path) -> list[str]:
