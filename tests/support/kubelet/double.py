@@ -50,6 +50,7 @@ class Kubelet:
         self._server: grpc.Server | None = None
         self._resources: PodResources | None = None
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._uids = itertools.count(1)
         self._stopping = False
 
@@ -60,7 +61,7 @@ class Kubelet:
         (self.root / "pods").mkdir(exist_ok=True)
         for path in self.folder.iterdir():
             if path.name != CHECKPOINT:
-                path.unlink()
+                path.unlink(missing_ok=True)  # a plugin removes its own, too
         (self.folder / "DEPRECATION").write_text("marker")
         handler = grpc.unary_unary_rpc_method_handler(self._register, api.RegisterRequest.FromString, _build)
         self._server = grpc.server(ThreadPoolExecutor(8))
@@ -131,7 +132,7 @@ class Kubelet:
         if not remembered:
             self._write()
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 10.0) -> float:
+    def wait(self, condition: Callable[[], bool], seconds: float = 60.0) -> float:
         """Until it holds; how long it took. `TimeoutError` if it never does."""
         begin = time.monotonic()
         while not condition():
@@ -183,8 +184,12 @@ class Kubelet:
             self._write()
 
     def _write(self) -> None:
-        registered = {name: self._healthy(name) for name in list(self.endpoints)}
-        (self.folder / CHECKPOINT).write_bytes(checkpoint(self.pods, registered))
+        """In one piece, as kubelets do it; whoever writes last writes what holds then."""
+        with self._writing:
+            registered = {name: self._healthy(name) for name in list(self.endpoints)}
+            new = self.folder / f".{CHECKPOINT}"
+            new.write_bytes(checkpoint(self.pods, registered))
+            new.replace(self.folder / CHECKPOINT)
 
 
 def _build(message: Any) -> bytes:

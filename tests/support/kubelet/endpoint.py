@@ -62,7 +62,7 @@ class Endpoint:
         if self._stream is not None:
             self._stream.cancel()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(5)
+            self._thread.join(30)
         self._channel.close()
 
     def _read(self) -> None:

@@ -12,6 +12,7 @@ from kloister.kubernetes.node.allocations.book import Allocations
 from kloister.kubernetes.node.allocations.cgroups import Cgroups
 from kloister.kubernetes.node.allocations.record import Allocation
 from kloister.kubernetes.node.allocations.watching import NEW, Watch
+from kloister.kubernetes.node.kubelet import pod_resources
 from kloister.kubernetes.node.kubelet.pod_resources import SOCKET, Holder
 from tests.support.kubelet.pods import Pod, PodResources, checkpoint
 from tests.unit.kubernetes.node.allocations.platform import Remembering
@@ -41,12 +42,13 @@ class Node:
         (self.folder / "device-plugins" / "kubelet_internal_checkpoint").write_bytes(checkpoint(list(pods), {}))
 
     def look(self) -> set[Allocation]:
-        asyncio.run_coroutine_threadsafe(self.watch.look(), loop()).result(10)
+        asyncio.run_coroutine_threadsafe(self.watch.look(), loop()).result(150)
         return set(self.book.held)
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
+def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    monkeypatch.setattr(pod_resources, "_PATIENCE", 60.0)  # not a busy machine's silence for the kubelet's
     with short() as folder:
         yield Node(folder)
 

@@ -45,7 +45,7 @@ class Running:
         """End it, and raise what it failed with."""
         if self._future is not None:
             self._future.cancel()
-            assert self._ended.wait(10)
+            assert self._ended.wait(60)
             with contextlib.suppress(CancelledError):
                 self._future.result()
 
