@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kloister import files
@@ -28,16 +28,26 @@ def staging(destination: Path) -> Iterator[Path]:
     with disk_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         files.remove_stale(destination)
-        directory = files.partial_name(destination)
-        directory.mkdir()
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory, lock = _new(destination)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         with disk_errors(destination):
             yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
+
+
+def _new(destination: Path) -> tuple[Path, int]:
+    """A new directory of a `partial_name`, locked; its path and descriptor."""
+    while True:
+        directory = files.partial_name(destination)
+        directory.mkdir()
+        with suppress(FileNotFoundError):  # another process took it for stale before it could be locked
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.fstat(lock).st_nlink:
+                return directory, lock
+            os.close(lock)  # or between the two calls above
 
 
 @contextmanager

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from kloister import entropy
 from kloister.errors import Malformed, Misconfigured
 from kloister.images.runtime_layer import build as builder
 from kloister.images.runtime_layer.layer import MAX_COMPRESSED, RuntimeLayer, digest_of
@@ -80,16 +81,23 @@ def _make(parent: Path, place: Path) -> RuntimeLayer:
 
 
 def _swap(scratch: Path, place: Path) -> None:
-    """Put a whole directory in place; a rename cannot replace one that is not empty."""
-    try:
-        scratch.rename(place)
-    except OSError:
-        shutil.rmtree(place, ignore_errors=True)
-        try:
-            scratch.rename(place)
-        except OSError:
-            if not place.is_dir():  # another process was faster: its layer is of the same inputs
-                raise
+    """Put a whole directory in place, which replaces one of other inputs or a damaged one.
+
+    Where another process was faster with the same inputs its files stay: somebody may be about to read them.
+    """
+    with staging(place) as aside:
+        for last in (False, False, True):
+            if _read(place) is not None:
+                return
+            with suppress(OSError):
+                place.rename(aside / entropy.identifier())
+            try:
+                scratch.rename(place)
+            except OSError:  # another one came between the two
+                if last:
+                    raise
+            else:
+                return
 
 
 def _stamps(paths: list[Path]) -> dict[str, Any]:
