@@ -31,7 +31,7 @@ from kloister.tee.simulated.client import PlatformClient
 
 HELPER = Path(__file__).parent / "support" / "quote_helper.py"
 BUFFER = 8192  # bytes; what Gramine has its quotes padded to
-PATIENCE = 30.0  # seconds for a server to start
+PATIENCE = 120.0  # seconds for a server to start
 Result = TypeVar("Result")
 
 

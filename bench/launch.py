@@ -96,7 +96,7 @@ def bubblewrap(root: Path) -> float:
     ) as process:  # fmt: skip
         said = os.read(process.stdout.fileno(), 1) if process.stdout else b""
         now = time.perf_counter()
-        _, complaint = process.communicate(timeout=20)
+        _, complaint = process.communicate(timeout=120)
     if said != b"!":
         sys.exit(f"bwrap does not work here: {complaint.decode().strip()}")
     return (now - began) * 1000

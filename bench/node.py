@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -84,12 +84,12 @@ def measure(folder: Path, size: str, arguments: argparse.Namespace) -> dict[str,
             account,
         )
         with served("node", *options, "--kubelet", folder / "kubelet", environment=pod) as pid:
-            kubelet.wait(lambda: full(kubelet), 60)
+            kubelet.wait(lambda: full(kubelet), 120)
             found: dict[str, Any] = {"started": (time.monotonic() - began) * 1000}
             found["listed"] = kubelet.endpoints[EPC_BLOCK].seconds * 1000
             began = time.monotonic()
             kubelet.restart()
-            kubelet.wait(lambda: full(kubelet), 60)
+            kubelet.wait(lambda: full(kubelet), 120)
             found["restarted"] = (time.monotonic() - began) * 1000
             found["Allocate"] = allocate(kubelet, arguments.calls)
             found["GetPreferredAllocation"] = prefer(kubelet, arguments.calls)
@@ -147,8 +147,11 @@ def at_rest(pid: int, seconds: float) -> dict[str, float]:
 
 def used(pid: int) -> float:
     """Seconds of processor time, to the nanosecond: /proc/PID/stat counts hundredths."""
-    tasks = Path(f"/proc/{pid}/task")
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # the thread has just ended
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
 
 
 @contextmanager
@@ -165,7 +168,7 @@ def served(*arguments: str | Path, environment: Mapping[str, str] = MappingProxy
 @contextmanager
 def waited(path: Path) -> Iterator[None]:
     """Until a file is there."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not path.exists():
         if time.monotonic() > deadline:
             raise TimeoutError(path)

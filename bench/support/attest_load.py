@@ -7,6 +7,7 @@ import asyncio
 import json
 import ssl
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -103,8 +104,11 @@ async def _run(load: Load, arguments: argparse.Namespace) -> list[dict[str, floa
 
 def _on_cpu(pids: list[int]) -> float:
     """Seconds that the processes' threads have run (/proc/PID/task/TID/schedstat, nanoseconds)."""
-    files = [file for pid in pids for file in Path(f"/proc/{pid}/task").glob("*/schedstat")]
-    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
+    total = 0
+    for file in (file for pid in pids for file in Path(f"/proc/{pid}/task").glob("*/schedstat")):
+        with suppress(OSError):  # the thread has just ended
+            total += int(file.read_text().split()[0])
+    return total / 1e9
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.paths import ROOT, vectors
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def _result(directory: Path, script: str, *arguments: str) -> Any:
@@ -21,7 +21,7 @@ def _result(directory: Path, script: str, *arguments: str) -> Any:
     temporary.mkdir()
     command = [sys.executable, str(ROOT / "bench" / script), *arguments, "--json", str(figures)]
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=840, check=False)
     assert run.returncode == 0, run.stderr
     assert list(temporary.iterdir()) == []
     return json.loads(figures.read_text())
