@@ -171,4 +171,4 @@ def test_values_of_any_type_are_malformed_or_parse(value: Any) -> None:
             manifest = Manifest.parse(emit({**MINIMAL, key: value}))
         except Malformed:
             continue
-        assert manifest.libos_entrypoint
+        assert isinstance(manifest.libos_entrypoint, str)
