@@ -52,7 +52,7 @@ def reader(tmp_path: Path) -> Iterator[dict[str, str]]:
         "CHECKOUT": str(ROOT),
     }
     yield environment
-    subprocess.run(["kloister", "down"], env=environment, check=False, capture_output=True, timeout=60)
+    subprocess.run(["kloister", "down"], env=environment, check=False, capture_output=True, timeout=240)
 
 
 @pytest.mark.e2e

@@ -26,7 +26,7 @@ def test_the_python_of_a_document(document: Path, tmp_path: Path) -> None:
     program = "\n".join(_BLOCK.findall(document.read_text()))
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
-        cwd=tmp_path, env=environment, check=False, capture_output=True, text=True, timeout=60,
+        cwd=tmp_path, env=environment, check=False, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     if document.name == "verify-in-python.md":

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import kloister
 from kloister.runtime.runner import idmap
 
 _UID = 61234  # of nobody on any usual machine
-_PATIENCE = 120.0  # seconds for one command; the demo is the longest
+_PATIENCE = 280.0  # seconds for one command; the demo is the longest
 _SUBORDINATE = {True: f"{_UID}:700000:65536\n", False: ""}
 
 
@@ -93,8 +94,15 @@ class Someone:
         assert done.returncode == code, done.stderr.decode()
         return done
 
-    def processes(self) -> list[str]:
-        """The command lines of what still runs with this home in it."""
+    def leaves_nothing(self) -> None:
+        """Wait until nothing runs with this home in it: what watched an enclave ends a moment after it."""
+        deadline = time.monotonic() + 60
+        while found := self._processes():
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
+
+    def _processes(self) -> list[str]:
+        """Their command lines."""
         found = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:

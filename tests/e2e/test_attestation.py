@@ -105,7 +105,7 @@ def test_settings_that_are_wrong_are_said(tmp_path: Path, text: str, code: str) 
     (tmp_path / "a.toml").write_text(text)
     command = [sys.executable, "-m", "kloister", "serve", "attestation", "--config", str(tmp_path / "a.toml")]
     listen = [] if text.startswith("listen") else ["--listen", "127.0.0.1:0"]
-    done = subprocess.run([*command, *listen], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*command, *listen], capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1
     assert f"[{code}]" in done.stderr
     assert "Traceback" not in done.stderr

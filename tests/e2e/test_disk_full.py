@@ -174,7 +174,7 @@ def test_results_on_standard_output() -> None:
     for line in ("version", "--help", "up --help"):
         done = subprocess.run(
             ["sh", "-c", f"exec {shlex.join([*COMMAND, *line.split()])} > /dev/full"],
-            capture_output=True, text=True, check=False, timeout=60,
+            capture_output=True, text=True, check=False, timeout=240,
         )  # fmt: skip
         assert done.returncode == 1, line
         assert "[os-enospc]" in done.stderr
@@ -185,7 +185,7 @@ def test_results_on_standard_output() -> None:
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     write_image(tmp_path / "image", [tar(*(file(f"f{number}", b"") for number in range(5000)))])
     line = shlex.join([*COMMAND, "image", "inspect", "--files", f"oci:{tmp_path}/image"])
-    done = subprocess.run(["sh", "-c", f"{line} | head -n 1"], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(["sh", "-c", f"{line} | head -n 1"], capture_output=True, text=True, check=False, timeout=240)
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
     assert partials(tmp_path) == []

@@ -27,7 +27,7 @@ def user(request: pytest.FixtureRequest) -> Iterator[Someone]:
             yield made
         finally:
             made.kloister("down")
-            assert made.processes() == []
+            made.leaves_nothing()
 
 
 def _image(user: Someone, name: str, *, switches: bool = False, as_user: str = "") -> None:

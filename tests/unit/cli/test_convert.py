@@ -39,7 +39,7 @@ class Shell:
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "kloister", *arguments]
         return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=60, cwd=self.folder,
+            command, capture_output=True, text=True, check=False, timeout=240, cwd=self.folder,
             env=self.environment | environment,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from tests.support.images import file, tar, write_image
 def image(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "kloister", "image", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=60, env=os.environ | environment
+        command, capture_output=True, text=True, check=False, timeout=240, env=os.environ | environment
     )
 
 

@@ -12,7 +12,7 @@ from kloister.cli.main import VERBS, build, normalise
 
 def kloister(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "kloister", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
 
 
 @pytest.mark.parametrize("arguments", [["--bogus"], ["no-such-verb"], ["version", "extra"], ["version", "--bogus"], []])

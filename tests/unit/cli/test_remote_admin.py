@@ -48,7 +48,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 def _policies(settings: dict[str, str], elsewhere: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "kloister", "policy", "list", "--json", "--state", str(elsewhere)]
     environment = {**os.environ, **settings}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
 
 def test_an_administrator_elsewhere_reaches_the_broker(remote: dict[str, str], tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def inside() -> Inside:
             text=True,
             check=False,
             env={},
-            timeout=60,
+            timeout=240,
         )
 
     return run
