@@ -36,7 +36,7 @@ def _by_typer(words: list[str]) -> Request | None:
 
 
 @given(st.lists(_WORDS, max_size=7))
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_it_reads_typer_reads_alike(words: list[str]) -> None:
     request = quick.read(words)
     assert request is None or request == _by_typer(words)

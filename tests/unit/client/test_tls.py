@@ -134,7 +134,7 @@ def test_the_public_key_is_what_another_parser_finds(broker: Authority) -> None:
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_damaged_certificate_never_gives_another_error(broker: Authority, data: st.DataObject) -> None:
     der = bytearray(broker.leaf.public_bytes(Encoding.DER))
     der[data.draw(st.integers(0, len(der) - 1))] ^= data.draw(st.integers(1, 255))

@@ -53,7 +53,7 @@ def test_another_signing_key_does_not_open_it(cache: KeyCache, tmp_path: Path) -
     assert refused.value.code == "key-cache-locked"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_damage_is_found(cache: KeyCache, tmp_path: Path, at: int, change: int) -> None:
     path = tmp_path / "deep/layers"
