@@ -38,8 +38,7 @@ class Pace:
 
     def allows(self, event: Json, at: float) -> bool:
         """Whether the event says something new and is not one of too many; it counts as written then."""
-        namespace = event["metadata"]["namespace"]
-        key = f"{namespace}/{event['metadata']['name']}"
+        namespace, key = event["metadata"]["namespace"], _key(event)
         count, last = self._said.get(key, (0, float("-inf")))
         if count == event["count"] or at - last < _AGAIN:
             return False
@@ -54,6 +53,14 @@ class Pace:
         while len(self._said) > _KNOWN:
             self._said.popitem(last=False)
         return True
+
+    def forget(self, event: Json) -> None:
+        """It could not be written: it is written when the pod is seen next."""
+        self._said.pop(_key(event), None)
+
+
+def _key(event: Json) -> str:
+    return f"{event['metadata']['namespace']}/{event['metadata']['name']}"
 
 
 class Telling:
@@ -101,4 +108,5 @@ class Telling:
         try:
             await self._cluster.write_event(event)
         except KloisterError as error:
+            self._pace.forget(event)
             LOG.warning("event %s: %s", event["metadata"]["name"], error)

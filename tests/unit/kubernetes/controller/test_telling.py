@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
+from kloister.errors import Unavailable
 from kloister.formats.protocol.events import Refused
 from kloister.kubernetes.controller.telling import Pace, Telling
 
@@ -46,7 +47,7 @@ async def told(pods: Pods) -> str:
         telling.follow(["n1"])
         await asyncio.sleep(0.01)
         telling.follow(["n1"])
-        return await asyncio.wait_for(pods.written.get(), 5)
+        return await asyncio.wait_for(pods.written.get(), 30)
     finally:
         await telling.close()
 
@@ -63,6 +64,26 @@ def test_one_namespace_does_not_take_the_words_of_others() -> None:
     assert loud.count(True) == 60
     assert pace.allows(event("shop", 0), 1.0)
     assert pace.allows(event("loud", 2000), 61.0)
+
+
+class Refusing(Pods):
+    """It takes no event at first; the pod is seen twice."""
+
+    async def changes_of_pods(self, node: str) -> AsyncIterator[tuple[str, Json]]:
+        self.watched[node] += 1
+        for _ in range(2):
+            yield "MODIFIED", pod("clinic")
+        await asyncio.Event().wait()
+
+    async def write_event(self, event: Json) -> None:
+        self.watched["writes"] += 1
+        if self.watched["writes"] == 1:
+            raise Unavailable("cluster-api", "The API server is away.", "")
+        await super().write_event(event)
+
+
+def test_an_event_that_could_not_be_written_is_written_when_the_pod_is_seen_again() -> None:
+    assert asyncio.run(told(Refusing())) == "clinic"
 
 
 def event(namespace: str, number: int) -> Json:
