@@ -52,9 +52,9 @@ class Node:
         """On the network between the nodes."""
         return next(site.address for site in NODES if site.name == self.name)
 
-    def exec(self, words: Sequence[str | Path], *, seconds: float = 60) -> str:
+    def exec(self, words: Sequence[str | Path]) -> str:
         """What a program of this machine prints when it runs on the node."""
-        return self.machine.run(*words, seconds=seconds)
+        return self.machine.run(*words)
 
     def holding(self, *forms: bytes) -> list[str]:
         """Files on its disk with one of these; the platform is no part of the disk, its files are left out."""

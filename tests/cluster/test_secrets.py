@@ -155,8 +155,9 @@ def _ended(cluster: Cluster) -> list[_Refusal]:
     found = []
     for item in cluster.get("pods")["items"]:
         for status in item["status"].get("containerStatuses", ()):
-            states = [status[key].get("terminated") for key in ("state", "lastState")]
-            found += [_parsed(item["metadata"]["name"], state["message"]) for state in states if state]
+            states = [status[key].get("terminated") or {} for key in ("state", "lastState")]
+            said = [state.get("message", "") for state in states]  # the runtime says why it could not start one
+            found += [_parsed(item["metadata"]["name"], message) for message in said if message.startswith("{")]
     return found
 
 

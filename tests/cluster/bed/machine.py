@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.cluster.bed import groups
 from tests.cluster.bed.layout import Layout
-from tests.cluster.bed.processes import run, wait_for
+from tests.cluster.bed.processes import PATIENCE, run, wait_for
 
 _UNSHARE = ("unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup", "--propagation", "private")
 _ENTER = ("--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup")
@@ -51,7 +51,7 @@ class Machine:
         """What runs a program inside, and in the machine's control groups."""
         return self._joining(["nsenter", "--target", str(self.first), *_ENTER, "--", *map(str, words)])
 
-    def run(self, *words: str | Path, seconds: float = 60, stdin: str = "") -> str:
+    def run(self, *words: str | Path, seconds: float = PATIENCE, stdin: str = "") -> str:
         """The standard output of a program of this machine, run inside.
 
         Raises:
