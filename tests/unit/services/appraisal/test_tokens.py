@@ -285,7 +285,7 @@ class Issuer:
 
     def fetch(self, data: bytes = b"") -> JwkSet:
         transport = HttpTransport(frozenset({Endpoint.of(self.issuer)}), ssl.create_default_context(), time.monotonic)
-        return fetch_keys(self.issuer, data or token(MAA), transport, time.monotonic() + 5)
+        return fetch_keys(self.issuer, data or token(MAA), transport, time.monotonic() + 60)
 
 
 def _json(value: Any) -> PcsAnswer:
