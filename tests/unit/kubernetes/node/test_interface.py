@@ -25,11 +25,17 @@ def _served(scene: Callable[[Interface, int], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
+async def _until_open(served: Interface, connections: int) -> None:
+    async with asyncio.timeout(60):
+        while len(served._open) != connections:  # noqa: ASYNC110 -- the product has no event for it
+            await asyncio.sleep(0.01)
+
+
 async def _ask(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     try:
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()
 
@@ -79,11 +85,11 @@ def test_the_crowd_is_sent_away_and_the_next_one_is_answered(monkeypatch: pytest
 
     async def scene(served: Interface, port: int) -> None:
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        await _until_open(served, 3)
         assert await _ask(port, b"") == b"", "one too many"
         for _, writer in held[1:]:
             writer.close()
-        await asyncio.sleep(0.05)
+        await _until_open(served, 1)
         assert (await _ask(port, b"GET /healthz HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200")
         await served.stop()
         assert held[0][0].at_eof() or await held[0][0].read() == b"", "what is open when it ends is cut off"

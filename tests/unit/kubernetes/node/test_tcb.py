@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -32,14 +33,18 @@ def test_without_collateral_and_without_a_quote_nothing_is_known() -> None:
     async def judge(_quote: bytes) -> Standing:
         raise AssertionError
 
-    watch = TcbWatch(lambda: None, judge)
-    asyncio.run(_while_it_runs(watch, 0.05))
+    asked: list[None] = []
+    watch = TcbWatch(lambda: asked.append(None), judge)
+    asyncio.run(_until(watch, lambda: bool(asked)))
     assert figures(watch) == {"tcb_status unknown": 1, "tcb_unknown tcb-no-quote": 1}
 
 
-async def _while_it_runs(watch: TcbWatch, seconds: float) -> None:
+async def _until(watch: TcbWatch, true: Callable[[], bool]) -> None:
+    """Let it run until something holds."""
     task = asyncio.create_task(watch.run())
-    await asyncio.sleep(seconds)
+    async with asyncio.timeout(60):
+        while not true():  # noqa: ASYNC110 -- the product has no event for it
+            await asyncio.sleep(0.01)
     task.cancel()
 
 
@@ -65,7 +70,7 @@ def test_a_status_is_told_until_it_cannot_be_judged_any_more(monkeypatch: pytest
         return answer
 
     watch = TcbWatch(lambda: b"quote", judge)
-    asyncio.run(_while_it_runs(watch, 0.2))
+    asyncio.run(_until(watch, lambda: len(seen) >= len(found)))
     age, left = seen[0].pop("collateral_age_seconds"), seen[0].pop("collateral_left_seconds")
     assert 3 * 86400 <= age < 3 * 86400 + 60
     assert 86400 - 60 < left <= 86400

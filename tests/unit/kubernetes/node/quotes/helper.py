@@ -16,10 +16,11 @@ from kloister.errors import KloisterError
 from kloister.kubernetes.node.quotes import Limits, QuoteBackend, QuoteMetrics, QuoteServer, QuoteSettings
 from tests.support.aesm import AesmClient
 
-QUICK = QuoteSettings(Path(), limits=Limits(request_patience=1.0, backend_patience=5.0), trial=0.2, retrial=0.1)
+QUICK = QuoteSettings(Path(), limits=Limits(request_patience=600.0, backend_patience=600.0), trial=0.2, retrial=0.1)
+"""Soon tried again, and as patient as a busy machine needs; who tests patience says how little."""
 
 
-def eventually(true: Callable[[], object], seconds: float = 20.0) -> None:
+def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while not true():
@@ -50,9 +51,10 @@ def helping(path: Path, backend: QuoteBackend, settings: QuoteSettings = QUICK) 
     registry = CollectorRegistry()
     settings = replace(settings, path=path)
     server = QuoteServer(settings, backend, QuoteMetrics(registry))
-    loop = asyncio.new_event_loop()
+    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+    loop = runner.get_loop()
     task = loop.create_task(server.serve())
-    thread = threading.Thread(target=lambda: _until_cancelled(loop, task))
+    thread = threading.Thread(target=lambda: _until_cancelled(runner, task))
     thread.start()
     try:
         eventually(lambda: server.readiness.code != "aesm-not-tried" or task.done())
@@ -60,11 +62,12 @@ def helping(path: Path, backend: QuoteBackend, settings: QuoteSettings = QUICK) 
             task.result()
         yield Helper(server, registry, path)
     finally:
-        loop.call_soon_threadsafe(task.cancel)
+        with suppress(RuntimeError):  # closed already where it could not be started
+            loop.call_soon_threadsafe(task.cancel)
         thread.join()
-        loop.close()
 
 
-def _until_cancelled(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
-    with suppress(asyncio.CancelledError, KloisterError):  # the latter is raised where the helper was started
-        loop.run_until_complete(task)
+def _until_cancelled(runner: asyncio.Runner, task: asyncio.Task[None]) -> None:
+    """In the thread; the runner waits for the tasks of requests under way, too."""
+    with runner, suppress(asyncio.CancelledError, KloisterError):  # the latter is raised where the helper was started
+        runner.get_loop().run_until_complete(task)

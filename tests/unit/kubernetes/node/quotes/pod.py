@@ -28,10 +28,10 @@ def hold(client: AesmClient, number: int, data: str) -> dict[str, Any]:
     return {"held": len(held)}
 
 
-def flood(client: AesmClient, seconds: float, data: str) -> dict[str, Any]:
-    """Connect and send for that long, as fast as it goes."""
+def flood(client: AesmClient, seconds: float, least: int, data: str) -> dict[str, Any]:
+    """Connect and send for that long, and that often, as fast as it goes."""
     end, number = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or number < least:
         with suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(client.address))
             number += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 from datetime import UTC, datetime
 
 import pytest
@@ -165,7 +164,7 @@ def test_a_request_may_come_in_pieces(helper: Helper) -> None:
     with helper.client.connected() as sock:
         for byte in frame:
             sock.send(bytes([byte]))
-        assert sock.recv(100, socket.MSG_WAITALL)[4:] == aesm.build_answer(Answer(21, count=1))
+        assert receive(sock, 100)[4:] == aesm.build_answer(Answer(21, count=1))
 
 
 def test_every_error_of_aesm_has_a_row_of_its_own() -> None:

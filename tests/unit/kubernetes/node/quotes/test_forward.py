@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,14 +44,17 @@ def aesmd(path: Path, answer: Callable[[bytes], bytes | None]) -> Iterator[list[
             while True:
                 sock, _ = listener.accept()
                 kept.append(sock)
-                prefix = receive(sock, 4)
-                if prefix == b"stop":
-                    return
-                asked.append(receive(sock, int.from_bytes(prefix, "little")))
-                reply = answer(asked[-1])
-                if reply is not None:
-                    sock.sendall(reply)
-                    sock.close()
+                with suppress(OSError):  # whoever asked has left: a trial is given up when its helper ends
+                    prefix = receive(sock, 4)
+                    if prefix == b"stop":
+                        return
+                    if not prefix:
+                        continue
+                    asked.append(receive(sock, int.from_bytes(prefix, "little")))
+                    reply = answer(asked[-1])
+                    if reply is not None:
+                        sock.sendall(reply)
+                        sock.close()
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -152,9 +155,9 @@ def test_the_request_goes_on_as_it_was_meant(tmp_path: Path) -> None:
         aesmd(tmp_path / "real.socket", lambda _: whole(Answer(17, quote=bytes(8192)))) as asked,
         helping(tmp_path / "aesm.socket", ForwardBackend(tmp_path / "real.socket")) as helper,
     ):
-        before = len(asked)
         assert helper.client.ask(request).quote == bytes(8192)
-        assert asked[before:] == [aesm.build_request(request)]
+        trial = aesm.build_request(INIT)  # may be made again and again, and goes no further
+        assert [one for one in asked if one != trial] == [aesm.build_request(request)]
 
 
 @pytest.mark.parametrize(
@@ -173,13 +176,13 @@ def test_the_request_goes_on_as_it_was_meant(tmp_path: Path) -> None:
 def test_what_is_no_answer_is_named(tmp_path: Path, reply: bytes | None, code: str) -> None:
     path = tmp_path / "real.socket"
     with aesmd(path, lambda _: reply):
-        assert failure(path) == code
+        assert failure(path, 0.2 if reply is None else 60.0) == code
     assert_told(tmp_path, path, AesmCode.SERVICE_UNAVAILABLE)
 
 
-def failure(path: Path) -> str:
+def failure(path: Path, patience: float = 60.0) -> str:
     with pytest.raises(KloisterError) as caught:
-        asyncio.run(ForwardBackend(path, patience=0.2).answer(INIT))
+        asyncio.run(ForwardBackend(path, patience).answer(INIT))
     assert caught.value.hint
     return caught.value.code
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import resource
 import socket
 import stat
@@ -12,19 +11,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kloister import entropy
 from kloister.errors import Misconfigured
 from kloister.formats.protocol import aesm
 from kloister.formats.protocol.aesm_codes import AesmCode
 from kloister.kubernetes.node.quotes import ForwardBackend, SimulatedBackend
 from kloister.tee.simulated.client import PlatformClient
-from tests.support.aesm import AesmClient
+from tests.support.aesm import AesmClient, receive
 from tests.support.paths import ROOT
 from tests.unit.kubernetes.node.quotes.helper import QUICK, Helper, eventually, helping
 from tests.unit.serve.test_platform import served
@@ -86,13 +86,15 @@ def test_a_pod_beyond_its_rate_is_told_to_wait_and_others_are_not(
     control: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with scene(control, tmp_path, "good", "bad", rate=0.001, burst=20) as (helper, (good, bad)):
-        codes = bad.do("asks", number=40)["codes"]
-        assert codes == [AesmCode.SUCCESS] * 20 + [AesmCode.BUSY] * 20
+        begin = time.monotonic()
+        codes = bad.do("asks", number=120)["codes"]
+        took = time.monotonic() - begin
+        assert codes == [AesmCode.SUCCESS] * 20 + [AesmCode.BUSY] * 100
         assert good.do("asks", number=20)["codes"] == [AesmCode.SUCCESS] * 20
-        assert helper.figure("kloister_aesm_requests_total", call="GetSupportedAttKeyIDNum", code="aesm-rate") == 20
+        assert helper.figure("kloister_aesm_requests_total", call="GetSupportedAttKeyIDNum", code="aesm-rate") == 100
     lines = [record for record in caplog.records if getattr(record, "code", "") == "aesm-rate"]
     assert {vars(line)["pod"] for line in lines} == {UIDS["bad"]}
-    assert 0 < len(lines) <= 11, "a flood of refusals is no flood of lines"
+    assert 0 < len(lines) <= 11 + 10 * took, "a flood of refusals is no flood of lines"
 
 
 def test_ten_thousand_connections_of_one_pod_leave_others_their_quotes(
@@ -100,14 +102,14 @@ def test_ten_thousand_connections_of_one_pod_leave_others_their_quotes(
 ) -> None:
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 10_100:
         pytest.skip("a process may not have ten thousand descriptors here")
-    with scene(control, tmp_path, "good", "bad", rate=1e6, burst=1e6, request_patience=30.0) as (helper, (good, bad)):
+    with scene(control, tmp_path, "good", "bad", rate=1e6, burst=1e6) as (helper, (good, bad)):
         report = fresh_report(helper, platform)
         good.do("quotes", report=report, number=5)
         bad.start("hold", number=10_000, data=HALF)
         during = good.do("quotes", report=report, number=100)
         assert bad.result() == {"held": 10_000}
         assert during["codes"] == [AesmCode.SUCCESS] * 100
-        assert during["longest"] < 5.0
+        assert during["longest"] < 20.0
         eventually(lambda: bad.do("alive") == {"alive": QUICK.limits.caller_connections})
         assert good.do("quotes", report=report, number=20)["codes"] == [AesmCode.SUCCESS] * 20
         refused = helper.figure("kloister_aesm_connections_refused_total", reason="caller-connections")
@@ -120,27 +122,34 @@ def test_garbage_as_fast_as_it_goes_leaves_others_their_quotes(
 ) -> None:
     with scene(control, tmp_path, "good", "bad") as (helper, (good, bad)):
         report = fresh_report(helper, platform)
-        bad.start("flood", seconds=0.3, data=data)
+        bad.start("flood", seconds=0.3, least=50, data=data)
         during = good.do("quotes", report=report, number=20)
-        assert bad.result()["connections"] > 20
+        assert bad.result()["connections"] >= 50
         assert during["codes"] == [AesmCode.SUCCESS] * 20
 
 
 def test_who_is_too_slow_loses_its_connection(control: Path, tmp_path: Path) -> None:
     with scene(control, tmp_path, request_patience=0.3) as (helper, _), helper.client.connected() as slow:
-        begin = time.monotonic()
-        slow.sendall(bytes.fromhex(HALF))
-        for _ in range(2):
-            time.sleep(0.1)
-            slow.sendall(b"\0")
-        assert helper.client.init().code == AesmCode.SUCCESS
-        assert slow.recv(1) == b"", "each byte is no reason to wait longer"
-        assert time.monotonic() - begin < 5.0
+        slow.sendall(aesm.REQUEST_LIMIT.to_bytes(4, "little"))
+        eventually(lambda: _ended(slow))
         assert helper.figure("kloister_aesm_connections_refused_total", reason="slow") == 1
 
 
+def _ended(sock: socket.socket) -> bool:
+    """Whether the other side hung up; if not, it gets one more byte: each is no reason to wait longer."""
+    sock.settimeout(0.05)
+    try:
+        return sock.recv(1) == b""
+    except TimeoutError:
+        with suppress(ConnectionError):
+            sock.send(b"\0")
+        return False
+    except ConnectionError:
+        return True
+
+
 def test_when_all_places_are_taken_the_oldest_idle_one_is_given_up(control: Path, tmp_path: Path) -> None:
-    with scene(control, tmp_path, "good", connections=3, request_patience=30.0) as (helper, (good,)):
+    with scene(control, tmp_path, "good", connections=3) as (helper, (good,)):
         with helper.client.connected() as oldest, helper.client.connected() as second, helper.client.connected():
             assert good.do("asks", number=1)["codes"] == [AesmCode.SUCCESS]
             assert oldest.recv(1) == b""
@@ -160,11 +169,11 @@ def test_a_pod_has_some_requests_under_way_and_the_others_wait(
         for sock in waiting:
             sock.sendall(frame)
         for sock in waiting:
-            assert len(sock.recv(100_000, socket.MSG_WAITALL)) > 8192
+            assert len(receive(sock, 100_000)) > 8192
 
 
 def test_the_abstract_socket_answers_too(control: Path, tmp_path: Path) -> None:
-    name = f"kloister-test-{os.getpid()}"
+    name = f"kloister-test-{entropy.identifier()}"
     with helping(tmp_path / "aesm.socket", SimulatedBackend(control), replace(QUICK, abstract=name)) as helper:
         assert AesmClient(f"\0{name}").init() == helper.client.init()
         with (
@@ -220,8 +229,7 @@ def test_readiness_is_a_real_quote_and_comes_back_with_the_platform(tmp_path: Pa
         assert (helper.server.readiness.ready, helper.server.readiness.code) == (False, "platform-unreachable")
         assert helper.client.init().code == AesmCode.SERVICE_UNAVAILABLE
         with served(tmp_path / "state"):
-            eventually(lambda: helper.server.readiness.ready)
-            assert helper.figure("kloister_quotes_ready") == 1
+            eventually(lambda: helper.server.readiness.ready and helper.figure("kloister_quotes_ready") == 1)
             report = bytes.fromhex(fresh_report(helper, PlatformClient(control)))
             assert helper.client.get(report).code == AesmCode.SUCCESS
         assert helper.client.get(report).code == AesmCode.SERVICE_UNAVAILABLE

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def platform_that(path: Path, answers: Answers) -> Iterator[None]:
         def serve() -> None:
             while True:
                 sock, _ = listener.accept()
-                with sock:
+                with sock, suppress(OSError, KloisterError):  # whoever asked has left
                     reader = Reader(sock, "platform")
                     while (received := reader.receive()) is not None:
                         if received[0]["op"] == "stop":
