@@ -62,7 +62,7 @@ def test_the_commands_of_a_document(document: Path, tmp_path: Path, reader: dict
         placed(tmp_path / name)
     for command, expected in moved(commands(document)):
         done = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=reader, capture_output=True, text=True, check=False, timeout=240
+            ["bash", "-c", command], cwd=tmp_path, env=reader, capture_output=True, text=True, check=False, timeout=840
         )
         said = f"{command}\n{done.stdout}{done.stderr}"
         assert done.returncode == expected, said
