@@ -31,6 +31,7 @@ class ApiServer:
         self.token = ""
         """What every request must bear; empty: anybody may ask."""
         self._version = 0
+        self._writing = threading.Lock()  # the test writes, too, beside the server's thread
         self._events: list[tuple[str, Json]] = []
         self.app = Starlette(
             routes=[Route("/{path:path}", self._answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])]
@@ -38,12 +39,17 @@ class ApiServer:
 
     def put(self, path: str, document: Json, event: str = "MODIFIED") -> Json:
         """Store an object as it is and tell the watchers."""
-        self._version += 1
-        document.setdefault("metadata", {})["resourceVersion"] = str(self._version)
-        document["metadata"].setdefault("uid", f"uid-{self._version}")
-        self.objects[path] = document
-        self._events.append((event, document))
+        with self._writing:
+            self._version += 1
+            document.setdefault("metadata", {})["resourceVersion"] = str(self._version)
+            document["metadata"].setdefault("uid", f"uid-{self._version}")
+            self.objects[path] = document
+            self._events.append((event, document))
         return document
+
+    def items(self) -> list[tuple[str, Json]]:
+        """Paths and objects of one moment: no iteration that the other thread could break."""
+        return list(self.objects.items())
 
     async def _answer(self, request: Request) -> Response:
         path = request.url.path.removesuffix("/status")
@@ -79,15 +85,16 @@ class ApiServer:
             return JSONResponse({"kind": "Status", "code": 404, "reason": "NotFound", "message": "not found"}, 404)
         if request.query_params.get("watch"):
             return StreamingResponse(self._watched(path), media_type="application/json")
-        found = [item for key, item in self.objects.items() if _below(path, key)]
+        found = [item for key, item in self.items() if _below(path, key)]
         return JSONResponse({"metadata": {"resourceVersion": str(self._version)}, "items": found})
 
     async def _watched(self, path: str) -> AsyncIterator[str]:
         sent = 0
         while True:
-            events, sent = self._events[sent:], len(self._events)
+            events = self._events[sent:]
+            sent += len(events)
             for event, item in events:
-                if any(known is item and _below(path, key) for key, known in self.objects.items()):
+                if any(known is item and _below(path, key) for key, known in self.items()):
                     yield json.dumps({"type": event, "object": item}) + "\n"
             await asyncio.sleep(0.02)
 

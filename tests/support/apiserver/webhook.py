@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.apiserver.server import ApiServer
+from tests.support.ports import free_port
 
 PATH = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/kloister-webhook"
 NAME = "kloister-webhook.kloister-system.svc"
-_PATIENCE = 30.0  # seconds until the daemon has registered itself
+_PATIENCE = 60.0  # seconds until the daemon has registered itself
 
 
 class Caller(http.client.HTTPSConnection):
@@ -29,7 +30,7 @@ class Caller(http.client.HTTPSConnection):
 
     def __init__(self, port: int, authorities: bytes) -> None:
         context = ssl.create_default_context(cadata=authorities.decode())
-        super().__init__("127.0.0.1", port, timeout=10, context=context)
+        super().__init__("127.0.0.1", port, timeout=_PATIENCE, context=context)
         self._tls = context
 
     def connect(self) -> None:
@@ -65,8 +66,7 @@ def webhook(server: ApiServer, kubeconfig: Path) -> Iterator[tuple[int, subproce
     """`kloister serve webhook`, registered and trusted: its port and its process."""
     one = {"name": "w", "clientConfig": {}, "admissionReviewVersions": ["v1"], "sideEffects": "None"}
     server.put(PATH, {"metadata": {"name": "kloister-webhook"}, "webhooks": [one]})
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "kloister", "serve", "webhook", f"--listen=127.0.0.1:{port}"]
     process = subprocess.Popen(command, env={**os.environ, "KUBECONFIG": str(kubeconfig)})
     try:
@@ -74,7 +74,7 @@ def webhook(server: ApiServer, kubeconfig: Path) -> Iterator[tuple[int, subproce
         yield port, process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(_PATIENCE)
 
 
 def authorities(server: ApiServer) -> bytes:

@@ -33,7 +33,7 @@ def test_it_registers_answers_over_tls_and_ends_on_sigterm(tmp_path: Path) -> No
         with contextlib.closing(stranger), pytest.raises(ssl.SSLCertVerificationError):
             stranger.ask(review({}))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def test_the_largest_block_and_node_count() -> None:
