@@ -20,7 +20,7 @@ from kloister.services.collateral import Tee
 from kloister.tee.simulated.client import PlatformClient
 from kloister.trust.verifier import Collateral, Root
 
-_PATIENCE = 15.0  # seconds that the platform, which starts at the same time, may take
+_PATIENCE = 60.0  # seconds that the platform, which starts at the same time, may take
 _BEARER = 32  # bytes
 
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 from kloister.runtime.runner.sandbox import Descriptors
 
 _CHUNK = 64 * 1024  # bytes of one read: a pipe's usual capacity
-_PATIENCE = 5.0  # seconds that output may take when the sandbox has ended; a stopped terminal takes none
+_PATIENCE = 15.0  # seconds that output may take when the sandbox has ended; a stopped terminal takes none
 _READ, _WRITE = 0o444, 0o222
 
 
