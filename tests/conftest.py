@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # gRPC would start a thread in every child that a test forks beside it, and no process of two threads may make a user
 # namespace: tests of sandboxes failed that came after one of an agent.
@@ -13,6 +14,9 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 settings.register_profile("kloister", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kloister")
+# The same examples each time: Hypothesis also takes constants out of the modules that happen to be imported, which the
+# order of the tests decides.
+providers._get_local_constants = lambda: providers._local_constants
 
 _LEDGER = Path(__file__).parent / "skips.txt"
 _CLUSTER = Path(__file__).parent / "cluster"
