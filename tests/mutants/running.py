@@ -19,6 +19,7 @@ PASSED = 0
 BROKEN = 99  # no test ended the process, but an exception outside of them
 OPTIONS = ("-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:cov", "-o", "timeout=0")
 _SLOWER = 6  # times as long as the unchanged module may a mutant take
+_BUSY = 120  # seconds more by the clock, for a machine under load
 _MEMORY = 4 << 30  # bytes of address space
 
 
@@ -83,7 +84,7 @@ def bounded(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(limit * _SLOWER)  # it may wait for something that never comes
+    signal.alarm(limit * _SLOWER + _BUSY)  # it may wait for something that never comes
 
 
 def start(path: Path, tree: ast.Module | None, tests: Sequence[str], seconds: float) -> int:
