@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,14 +26,9 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     command += ["--listen", "127.0.0.1:0", "--admin-listen", f"127.0.0.1:{port}", "--admin-name", "broker.example"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(600):
-            try:
-                AdminClient(state.admin).status()
-                break
-            except Unavailable:
-                process.poll()
-                assert process.returncode is None
-                subprocess.run(["sleep", "0.05"], check=True)
+        while not _answers(state):
+            assert process.poll() is None
+            time.sleep(0.05)
         yield {
             "KLOISTER_ADMIN": f"127.0.0.1:{port}",
             "KLOISTER_ADMIN_NAME": "broker.example",
@@ -43,6 +39,14 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     finally:
         process.terminate()
         process.wait(60)
+
+
+def _answers(state: State) -> bool:
+    try:
+        AdminClient(state.admin).status()
+    except Unavailable:
+        return False
+    return True
 
 
 def _policies(settings: dict[str, str], elsewhere: Path) -> subprocess.CompletedProcess[str]:
