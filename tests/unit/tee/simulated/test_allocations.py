@@ -152,7 +152,7 @@ def _in_child(action: Any, *, deeper: bool = False) -> Any:
 
 
 def _wait_until_free(stage: Stage) -> None:
-    deadline = clock.monotonic() + 10
+    deadline = clock.monotonic() + 60
     while any(one.enclave for one in stage.client.allocations()):
         assert clock.monotonic() < deadline, "the enclave outlives its first process"
         select.select([], [], [], 0.01)
