@@ -216,8 +216,8 @@ def test_quotes(seen: Seen, which: str, data: bytes) -> None:
     quote = seen.report["quote"].encode("latin-1")
     if which == "socket":
         quote = unb64url(json.loads(seen.report["answer"])["quote"], "quote")
-    platform, now = PlatformClient(seen.world.state.control), clock.now()
-    documents = platform.collateral()
+    platform = PlatformClient(seen.world.state.control)
+    documents, now = platform.collateral(), clock.now()  # in this order: they are of the day that begins at midnight
     verified = verify_sgx(quote, Collateral.from_json(documents), [TrustRoot.from_der(platform.root())], now)
     report = Quote.parse(quote).report
     assert report.mrenclave == seen.world.conversions["probe"].mrenclave
