@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import shutil
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from kloister.kubernetes.node.allocations.book import Allocations
 from kloister.kubernetes.node.allocations.cgroups import Cgroups
 from kloister.kubernetes.node.allocations.watching import Watch
 from tests.support.kubelet.pods import Pod, checkpoint
+from tests.unit.kubernetes.node.plugin.running import run
 
 ONE, TWO, THREE = (f"12345678-1234-1234-1234-12345678900{number}" for number in "123")
 LAYOUTS = {
@@ -74,8 +74,8 @@ def test_another_kubelets_cgroups_say_nothing_of_our_pods(tmp_path: Path) -> Non
     pod = Pod("n", "a", ONE, {"app": {EPC_BLOCK: ["a"]}})
     (tmp_path / "device-plugins/kubelet_internal_checkpoint").write_bytes(checkpoint([pod], {}))
     book = Allocations(tmp_path / "allocations", None, lambda: 0)
-    one = asyncio.run(book.make(["a"], 1))
-    asyncio.run(Watch(tmp_path, book, Cgroups(tmp_path)).look())
+    one = run(book.make(["a"], 1))
+    run(Watch(tmp_path, book, Cgroups(tmp_path)).look())
     assert book.held == (one,)
 
 
@@ -106,4 +106,4 @@ def test_a_real_nodes_pods_are_counted_and_released_by_their_cgroups(tmp_path: P
         assert watch.used[b.id] == 0
         assert watch.used[a.id] + watch.used[d.id] == 4096, "the kernel knows pods, not containers"
 
-    asyncio.run(scene())
+    run(scene())

@@ -16,7 +16,7 @@ from kloister.kubernetes.node.kubelet import pod_resources
 from kloister.kubernetes.node.kubelet.pod_resources import SOCKET, Holder
 from tests.support.kubelet.pods import Pod, PodResources, checkpoint
 from tests.unit.kubernetes.node.allocations.platform import Remembering
-from tests.unit.kubernetes.node.plugin.running import loop
+from tests.unit.kubernetes.node.plugin.running import run
 from tests.unit.kubernetes.node.short import short
 
 
@@ -42,7 +42,7 @@ class Node:
         (self.folder / "device-plugins" / "kubelet_internal_checkpoint").write_bytes(checkpoint(list(pods), {}))
 
     def look(self) -> set[Allocation]:
-        asyncio.run_coroutine_threadsafe(self.watch.look(), loop()).result(150)
+        run(self.watch.look())
         return set(self.book.held)
 
 

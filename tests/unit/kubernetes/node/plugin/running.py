@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import functools
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from kloister.kubernetes.node.allocations.book import Allocations
 from kloister.kubernetes.node.detection import NodeFacts
 from kloister.kubernetes.node.plugin.service import DevicePlugin, Settings
+
+Result = TypeVar("Result")
 
 
 @functools.cache
@@ -21,6 +24,11 @@ def loop() -> asyncio.AbstractEventLoop:
     made = asyncio.new_event_loop()
     threading.Thread(target=made.run_forever, daemon=True).start()
     return made
+
+
+def run(action: Coroutine[Any, Any, Result]) -> Result:
+    """What it returns, in that loop."""
+    return asyncio.run_coroutine_threadsafe(action, loop()).result(150)
 
 
 class Running:
