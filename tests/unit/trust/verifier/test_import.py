@@ -41,9 +41,13 @@ def test_only_cryptography_is_loaded_beside_the_standard_library() -> None:
 
 
 def test_it_is_imported_quickly() -> None:
-    _import()  # the first may have to compile
-    _, _, spent, needed = min((_import() for _ in range(5)), key=lambda one: one[2])
-    assert spent < _LIMIT * max(1, needed / _USUAL)  # a busy machine slows both
+    seen = []
+    for _ in range(20):  # the first may have to compile, and others may be disturbed
+        _, _, spent, needed = _import()
+        seen.append((spent, needed))
+        if spent < _LIMIT * max(1, needed / _USUAL):  # a busy machine slows both
+            return
+    raise AssertionError(seen)
 
 
 def test_what_is_of_amd_is_there_when_asked_for() -> None:
