@@ -16,6 +16,7 @@ _LOG = logging.getLogger("kloister.node.allocations")
 _FOLDER, _OPEN = 0o700, 0o755  # the folder of all is the agent's; one allocation's is its container's
 _OF_ONE = "allocation-"  # codes of refusals that are of one allocation
 _SUFFIX = ".json"
+_NANOSECONDS = 1_000_000_000  # of a second
 _HALF_MADE = 60  # seconds after which another agent that began an allocation is taken to have been killed
 
 
@@ -163,7 +164,7 @@ class Allocations:
         seen = identity(self.directory)
         if seen is not None and seen == self._seen:
             return
-        self._seen = seen
+        self._seen = seen if seen is not None and _is_past(seen) else None
         records = {path.stem: path for path in self.directory.glob(f"*{_SUFFIX}")}
         for name in self._held.keys() - records.keys():
             del self._held[name]
@@ -182,6 +183,11 @@ class Allocations:
             path.unlink(missing_ok=True)
         else:
             self._seen = None  # another agent is at work: look again
+
+
+def _is_past(seen: Identity) -> bool:
+    """Whether a later change has a later time: kernels before 6.13 tell times by a tick of some milliseconds."""
+    return seen[2] // _NANOSECONDS < clock.unix()
 
 
 def _parse(path: Path) -> Allocation | None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from kloister.errors import Denied, Unavailable
+from kloister.kubernetes.node.allocations import book as book_module
 from kloister.kubernetes.node.allocations.book import Allocations
+from kloister.kubernetes.node.kubelet.identity import Identity
 from tests.unit.kubernetes.node.allocations.platform import Remembering
 
 MIB = 1 << 20
@@ -60,6 +62,24 @@ def test_two_agents_share_them_during_an_upgrade(tmp_path: Path) -> None:
         assert old.held == (other,)
 
     asyncio.run(scene())
+
+
+def test_what_the_other_agent_does_in_one_tick_of_the_kernels_clock_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def identity(path: Path) -> Identity:
+        """Of a kernel with a coarse clock; a folder of ext4 keeps its size."""
+        found = path.stat()
+        return found.st_dev, found.st_ino, found.st_ctime_ns // 10**9 * 10**9, 4096
+
+    monkeypatch.setattr(book_module, "identity", identity)
+    old, new = Allocations(tmp_path, None), Allocations(tmp_path, None)
+    one = asyncio.run(new.make(["a"], 1))
+    old.refresh()
+    assert old.held == (one,)
+    asyncio.run(new.release(one, "its pod ended"))
+    old.refresh()
+    assert not old.held
 
 
 def test_half_of_an_allocation_is_left_alone_for_a_while(tmp_path: Path) -> None:
