@@ -78,13 +78,14 @@ def test_a_broker_is_simulated_if_a_root_of_its_is(tmp_path: Path) -> None:
 class Staged:
     """The platform's own collateral, as a TCB recovery that comes and goes changes it; counts who asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, at: datetime) -> None:
+        self.at = at
         self.stage: TcbStage | None = None
         self.asked = 0
 
     def collateral(self) -> Collateral:
         self.asked += 1
-        return Collateral.from_json(PLATFORM.collateral(clock.now(), self.stage))
+        return Collateral.from_json(PLATFORM.collateral(self.at, self.stage))
 
     def roots(self) -> list[Root]:
         return [ROOT]
@@ -92,7 +93,8 @@ class Staged:
 
 @pytest.mark.parametrize("status", [TcbStatus.OUT_OF_DATE, TcbStatus.REVOKED])
 def test_a_tcb_that_is_good_again_is_not_refused_for_what_is_remembered(status: TcbStatus) -> None:
-    source, now = Staged(), clock.now()
+    now = clock.now()
+    source = Staged(now)
     appraise = CachingAppraiser(source)
     source.stage = TcbStage(status=status)
     assert judged(appraise, now) == status
@@ -127,8 +129,8 @@ def test_so_is_a_real_platforms_where_the_source_has_news(tmp_path: Path) -> Non
 class Hanging(Staged):
     """From its second question on it answers only when it is let go."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, at: datetime) -> None:
+        super().__init__(at)
         self.hangs, self.go = Event(), Event()
 
     def collateral(self) -> Collateral:
@@ -139,7 +141,8 @@ class Hanging(Staged):
 
 
 def test_while_one_bad_quote_has_the_source_asked_the_good_ones_do_not_wait() -> None:
-    source, now = Hanging(), clock.now()
+    now = clock.now()
+    source = Hanging(now)
     appraise = CachingAppraiser(source)
     assert judged(appraise, now) == "UpToDate"
     with ThreadPoolExecutor(2) as pool:
