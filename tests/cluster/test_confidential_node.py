@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ EPC, BLOCK, ENCLAVE = "sgx.intel.com/epc", "sgx.intel.com/epc-block", "sgx.intel
 MIB = "kubernetes.azure.com/sgx_epc_mem_in_MiB"
 CLINIC = "bed.invalid/clinic:1"
 EPC_BYTES = 128 << 20
+BACK = 15.0  # seconds within which capacity is there again
+TRIES = 3  # restarts of which one must be in time: other work on the machine may hold one up
 LOOK = (
     'ls /dev/sgx_enclave /var/run/aesmd/aesm.socket /run/kloister/enclave.sock; echo "aesm $SGX_AESM_ADDR"; sleep 3600'
 )
@@ -116,22 +119,40 @@ def test_pods_outlive_their_agent_and_capacity_comes_back(
 ) -> None:
     cluster.apply(pod("stays", cluster.busybox, LOOK, limits={EPC: "10Mi"}))
     cluster.wait_ready("stays")
-    stack.node.machine.stop("agent", number)
-    cluster.wait("the loss", lambda: stack.offered == {EPC: EPC_BYTES, BLOCK: 0, ENCLAVE: 0})
-    stack.start_agent()
-    _capacity_is_back(stack, cluster)
+
+    def restart() -> None:
+        stack.node.machine.stop("agent", number)
+        cluster.wait("the loss", lambda: stack.offered == {EPC: EPC_BYTES, BLOCK: 0, ENCLAVE: 0})
+        stack.start_agent()
+
+    _back_in_time(restart, stack.wait_offered)
+    _nothing_is_lost(cluster)
 
 
 def test_pods_outlive_kubelet_and_capacity_comes_back(stack: Stack, cluster: Cluster) -> None:
     cluster.apply(pod("stays", cluster.busybox, LOOK, limits={EPC: "10Mi"}))
     cluster.wait_ready("stays")
-    cluster.restart_kubelet(stack.node, signal.SIGKILL)
-    _capacity_is_back(stack, cluster)
+
+    def restart() -> None:
+        cluster.restart_kubelet(stack.node, signal.SIGKILL)
+
+    _back_in_time(restart, stack.wait_offered)
+    _nothing_is_lost(cluster)
 
 
-def _capacity_is_back(stack: Stack, cluster: Cluster) -> None:
+def _back_in_time(restart: Callable[[], object], back: Callable[[], object]) -> None:
+    """Restart until capacity was back within the time; what one restart took stands in the failure."""
+    took: list[float] = []
+    while not took or took[-1] >= BACK:
+        assert len(took) < TRIES, f"capacity was back after {took} s"
+        begin = time.monotonic()
+        restart()
+        back()
+        took.append(time.monotonic() - begin)
+
+
+def _nothing_is_lost(cluster: Cluster) -> None:
     """The pod `stays` has not noticed, and the next one gets what it asks for."""
-    stack.wait_offered()
     cluster.wait_ready("stays")
     (status,) = cluster.get("pod", "stays")["status"]["containerStatuses"]
     assert status["restartCount"] == 0
