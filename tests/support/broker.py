@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kloister import entropy
+from kloister.client.admin import AdminClient
+from kloister.errors import Unavailable
 from kloister.formats.policy import Policy, parse_policy
 from kloister.formats.protocol.release import (
     Bundle,
@@ -21,6 +23,7 @@ from kloister.formats.protocol.release import (
     public_key,
 )
 from kloister.formats.sgx import ReportBody
+from kloister.serve.state import State
 from kloister.services.broker.appraiser import CachingAppraiser
 from kloister.services.broker.release import ReleaseDesk
 from kloister.services.broker.service import Administration
@@ -172,3 +175,12 @@ class Rig:
     def close(self) -> None:
         """Let go of the database."""
         self.storage.close()
+
+
+def answers(state: State) -> bool:
+    """Whether the broker of a state directory answers its administrator."""
+    try:
+        AdminClient(state.admin).status()
+    except Unavailable:
+        return False
+    return True

@@ -51,17 +51,22 @@ def run(state: State, address: str, ready: Callable[[str, Path | None], None], *
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     documents(state.platform)  # whatever is wrong with the platform is said now
-    turn = threading.Lock()  # only one at a time can hold the platform
+    with bind_tcp(address) as sock:
+        ca, context = (None, None) if plain else _certified(state.root / "pcs", address)
+        with PcsServer(sock, in_turn(state.platform), context) as server:
+            _until_signalled(server, lambda: ready(server.url, ca))
+
+
+def in_turn(directory: Path) -> Answers:
+    """Answers by what the platform publishes at each request; only one at a time can hold it."""
+    turn = threading.Lock()
 
     def answers(path: str, query: Mapping[str, str]) -> PcsAnswer:
         with turn:
-            found = documents(state.platform)
+            found = documents(directory)
         return found.answer(path, query)
 
-    with bind_tcp(address) as sock:
-        ca, context = (None, None) if plain else _certified(state.root / "pcs", address)
-        with PcsServer(sock, answers, context) as server:
-            _until_signalled(server, lambda: ready(server.url, ca))
+    return answers
 
 
 def documents(directory: Path) -> SimulatedPcs:

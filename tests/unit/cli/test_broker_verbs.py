@@ -18,12 +18,10 @@ from typing import Any
 import pytest
 
 from kloister.cli.main import run
-from kloister.client.admin import AdminClient
 from kloister.client.tls import Connection
-from kloister.errors import Unavailable
 from kloister.formats.protocol.release import RELEASE_PATH, ReleaseRequest
 from kloister.serve.state import State
-from tests.support.broker import document
+from tests.support.broker import answers, document
 from tests.support.ports import free_port
 
 POLICY = "clinic/inference"
@@ -43,7 +41,7 @@ def serving() -> Iterator[State]:
         command = [sys.executable, "-c", program, str(state.root), address]
         process = subprocess.Popen(command, stderr=output)
     try:
-        while not _answers(state):
+        while not answers(state):
             assert process.poll() is None, log.read_text()
             time.sleep(0.02)
         yield state
@@ -51,14 +49,6 @@ def serving() -> Iterator[State]:
         process.terminate()
         process.wait(60)
         shutil.rmtree(state.root)
-
-
-def _answers(state: State) -> bool:
-    try:
-        AdminClient(state.admin).status()
-    except Unavailable:
-        return False
-    return True
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from kloister.client.admin import AdminClient
-from kloister.errors import Unavailable
 from kloister.serve.state import State
+from tests.support.broker import answers
 from tests.support.ports import free_port
 
 
@@ -26,7 +25,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     command += ["--listen", "127.0.0.1:0", "--admin-listen", f"127.0.0.1:{port}", "--admin-name", "broker.example"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        while not _answers(state):
+        while not answers(state):
             assert process.poll() is None
             time.sleep(0.05)
         yield {
@@ -39,14 +38,6 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _answers(state: State) -> bool:
-    try:
-        AdminClient(state.admin).status()
-    except Unavailable:
-        return False
-    return True
 
 
 def _policies(settings: dict[str, str], elsewhere: Path) -> subprocess.CompletedProcess[str]:

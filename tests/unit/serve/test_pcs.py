@@ -10,7 +10,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -83,6 +85,20 @@ def test_a_platform_in_use_is_asked_again(tmp_path: Path, monkeypatch: pytest.Mo
     finally:
         store.close()
     assert pcs.documents(directory).ca == "platform"
+
+
+def test_requests_at_the_same_time_take_turns_at_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = State.at(tmp_path).platform
+    pcs.documents(directory)  # it is made
+    monkeypatch.setattr(pcs, "_ATTEMPTS", 1)  # whoever met another one there would give up at once
+    answers, together = pcs.in_turn(directory), threading.Barrier(8)
+
+    def asked(_: int) -> int:
+        together.wait(60)
+        return answers("/sgx/certification/v4/rootcacrl", {}).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(asked, range(8))) == [200] * 8
 
 
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:
