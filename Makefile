@@ -24,7 +24,7 @@ demo: setup debian
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 
 test: setup debian
-	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
+	@$(BIN)/python -m tests.attempts $(PARALLEL) $(PYTEST)
 
 debian-cluster: debian
 	@.ci/debian requirements/debian-cluster.txt

@@ -17,6 +17,7 @@ from tests.support.box import POLICY
 from tests.support.cli import COMMAND, assert_refused, kloister, partials, processes_of
 from tests.support.cli import Done as Result
 from tests.support.images import file, tar, write_image
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -136,7 +137,8 @@ def test_what_the_simulator_writes(tmp_path: Path, steps: Steps) -> None:
 
 
 def test_up(tmp_path: Path, steps: Steps) -> None:
-    line, down = "up --state small/state", "down --state small/state"
+    ports = f"--listen 127.0.0.1:{free_port()} --attestation-listen 127.0.0.1:{free_port()}"
+    line, down = f"up --state small/state {ports}", "down --state small/state"
     full, left, ended, _, again, status, end = steps(
         32, k(line), LEFT, k(down), FREE, k(line), k("status --state small/state"), k(down)
     )

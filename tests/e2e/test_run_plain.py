@@ -16,13 +16,14 @@ from kloister.images.samples.root import Root
 from kloister.serve import stack
 from kloister.serve.state import State
 from tests.e2e.small import CAT
+from tests.support.stacks import placed
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
-    state = State.at(tmp_path / "state")
+    state = State.at(placed(tmp_path / "state"))
     stack.up(state)
     yield state
     stack.down(state)

@@ -182,6 +182,23 @@ def test_two_start_at_the_same_moment(tmp_path: Path) -> None:
             assert AdminClient(state.admin).status()
 
 
+def test_usual_ports_that_others_take_give_back_and_take_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks finds them free, whoever would listen there comes too late: there are others."""
+    state = State.at(tmp_path / "state")
+    with ExitStack() as opened:
+        taken = [
+            f"127.0.0.1:{opened.enter_context(socket.create_server(('127.0.0.1', 0))).getsockname()[1]}" for _ in "ab"
+        ]
+        monkeypatch.setattr("kloister.serve.stack.DEFAULT_ADDRESS", taken[0])
+        monkeypatch.setattr("kloister.serve.stack_attestation.ATTESTATION_ADDRESS", taken[1])
+        monkeypatch.setattr("kloister.serve.ports._is_free", lambda _host, _port: True)
+        opened.callback(stack.down, state)
+        found, _ = stack.up(state)
+        assert found.running
+        assert found.attested
+        assert not {found.address, found.attestation_address} & set(taken)
+
+
 def test_an_up_that_fails_leaves_nothing(tmp_path: Path) -> None:
     state = State.at(tmp_path / "state")
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(Misconfigured) as refusal:

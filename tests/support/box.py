@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.cli import Done, kloister, process
 from tests.support.policies import release_policy
+from tests.support.stacks import placed
 
 POLICY = release_policy(
     "test",
@@ -65,7 +66,7 @@ def busybox_image(folder: Path) -> Path:
 
 def make_box(folder: Path) -> Box:
     """Start a stack, convert the image, approve its policy, upload its secret."""
-    image, state = busybox_image(folder), folder / "state"
+    image, state = busybox_image(folder), placed(folder / "state")
     (folder / "template.yaml").write_text(POLICY)
     at = ("--state", str(state))
     token = folder / "token"

@@ -12,6 +12,7 @@ _HOST = "127.0.0.1"
 _FIRST, _END = 16_384, 32_768  # the registered ports that few services use, and where Linux begins with its own
 _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")  # ip(7): what connections that go out are given
 _TRIES = 64
+OTHERS = 3  # addresses of our own choice that are tried after one that another program took first
 
 
 def free_port() -> int:
@@ -27,7 +28,13 @@ def free_port() -> int:
 def free_address(usual: str) -> str:
     """The usual address, or another port where a stack of another state directory has it already."""
     host, port = usual.split(":")
-    return usual if _is_free(host, int(port)) else f"{host}:{free_port()}"
+    return usual if _is_free(host, int(port)) else other_address(usual)
+
+
+def other_address(taken: str) -> str:
+    """One with another port, for whoever came second: the taken one may be free in this moment, and not in the next."""
+    host, _ = taken.split(":")
+    return f"{host}:{free_port()}"
 
 
 def _outgoing() -> int:

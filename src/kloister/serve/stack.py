@@ -11,7 +11,7 @@ from kloister import files
 from kloister.client.admin import AdminClient
 from kloister.errors import KloisterError, Malformed, Misconfigured
 from kloister.serve.looking import Stack, look
-from kloister.serve.ports import free_address
+from kloister.serve.ports import OTHERS, free_address, other_address
 from kloister.serve.processes import Process, awaited, start, stop_all
 from kloister.serve.stack_attestation import Attestation
 from kloister.serve.state import DEFAULT_ADDRESS, State
@@ -19,17 +19,23 @@ from kloister.services.broker.binding import bind_tcp
 from kloister.tee.simulated.client import PlatformClient
 
 
-def up(state: State, listen: str | None = None) -> tuple[Stack, bool]:
+def up(state: State, listen: str | None = None, attesting: str | None = None) -> tuple[Stack, bool]:
     """Start what does not run yet. Returns the stack and whether anything had to be started.
+
+    Args:
+        state: its directory.
+        listen: HOST:PORT of the broker; without it where it was, or the usual address.
+        attesting: the same of the attestation service.
 
     Raises:
         Misconfigured: `port-in-use`. Unavailable: `daemon-failed`.
     """
     with state.locked():
         before = _found(state)
-        if before.running and before.attested and before.address and listen in (None, before.address):
+        stays = listen in (None, before.address) and attesting in (None, before.attestation_address)
+        if before.running and before.attested and before.address and stays:
             return before, False
-        attestation = Attestation(state, before)  # it starts while the others do
+        attestation = Attestation(state, before, attesting)  # it starts while the others do
         try:
             found = _core(state, before, listen)
         except BaseException:
@@ -95,12 +101,13 @@ def _start_platform(state: State) -> Process:
 
 def _start_broker_at(state: State, address: str, *, own_choice: bool) -> tuple[Process, str]:
     """Start it; where another program takes an address of our own choice first, there are others."""
-    try:
-        return _start_broker(state, address), address
-    except Misconfigured as error:
-        if not own_choice or error.code != "port-in-use":
-            raise
-    address = free_address(DEFAULT_ADDRESS)
+    for _ in range(OTHERS if own_choice else 0):
+        try:
+            return _start_broker(state, address), address
+        except Misconfigured as error:
+            if error.code != "port-in-use":
+                raise
+        address = other_address(address)
     return _start_broker(state, address), address
 
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from kloister.errors import Misconfigured
 from kloister.serve.looking import Stack
-from kloister.serve.ports import free_address
+from kloister.serve.ports import OTHERS, free_address, other_address
 from kloister.serve.processes import Process, Starting, awaited, begin
 from kloister.serve.state import ATTESTATION_ADDRESS, State
+from kloister.services.broker.binding import bind_tcp
 
 
 class Attestation:
@@ -17,15 +18,22 @@ class Attestation:
     Args:
         state: its directory.
         before: what ran.
+        address: where it shall listen; without it where it did, or the usual address.
+
+    Raises:
+        Misconfigured: `port-in-use`, `listen-address`; what runs elsewhere goes on.
     """
 
-    def __init__(self, state: State, before: Stack) -> None:
+    def __init__(self, state: State, before: Stack, address: str | None = None) -> None:
         self._state = state
-        self._running = before.attestation if before.attested else None
-        if before.attestation is not None and self._running is None:
-            before.attestation.stop()  # nobody can be told where it listens
-        self._address = before.attestation_address or free_address(ATTESTATION_ADDRESS)
-        self._own_choice = not before.attestation_address  # it is the name in tokens: once chosen it stays
+        self._address = address or before.attestation_address or free_address(ATTESTATION_ADDRESS)
+        self._own_choice = not (address or before.attestation_address)  # it is the name in tokens: once chosen it stays
+        stays = before.attested and self._address == before.attestation_address
+        self._running = before.attestation if stays else None
+        if before.attestation is not None and not stays:
+            if address:
+                bind_tcp(address).close()  # refused now, while it still runs where it was
+            before.attestation.stop()  # also one of which nobody can be told where it listens
         self._starting = self._begin() if self._running is None else None
 
     def completed(self, stack: Stack) -> Stack:
@@ -43,15 +51,23 @@ class Attestation:
         return begin("attestation", arguments, self._state.logs / "attestation.log")
 
     def _ready(self) -> Process:
-        """One that a killed `up` was about to start listens who knows where, and gives way."""
+        """Wait for it; as often as an obstacle can be cleared away it is begun anew."""
         starting = self._starting or self._begin()
-        try:
-            return starting.ready(self._state.attesting, lambda: True)
-        except Misconfigured as error:
-            if error.code == "port-in-use" and self._own_choice:
-                self._address = free_address(ATTESTATION_ADDRESS)
-            elif error.code == "attestation-running" and (earlier := awaited(self._state.attesting)):
-                earlier.stop()
-            else:
-                raise
-        return self._begin().ready(self._state.attesting, lambda: True)
+        for _ in range(OTHERS):
+            try:
+                return starting.ready(self._state.attesting, lambda: True)
+            except Misconfigured as error:
+                if not self._cleared(error.code):
+                    raise
+            starting = self._begin()
+        return starting.ready(self._state.attesting, lambda: True)
+
+    def _cleared(self, code: str) -> bool:
+        """One that a killed `up` was about to start listens who knows where, and gives way."""
+        if code == "port-in-use" and self._own_choice:
+            self._address = other_address(self._address)
+            return True
+        if code == "attestation-running" and (earlier := awaited(self._state.attesting)):
+            earlier.stop()
+            return True
+        return False

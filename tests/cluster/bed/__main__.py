@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 
+from tests import attempts
 from tests.cluster.bed import bed
 from tests.cluster.bed.layout import CONTROL, NODES, SETTING, Layout, layout
 from tests.cluster.bed.machine import Machine
@@ -78,8 +78,7 @@ def _test(place: Layout, arguments: list[str]) -> int:
             say(f"there is no cluster: {error}")
     try:
         named = [] if any(word.startswith(_TESTS) for word in arguments) else [_TESTS]
-        command = [sys.executable, "-m", "pytest", *named, *arguments]
-        return subprocess.run(command, check=False, env=os.environ | {SETTING: str(place.state)}).returncode
+        return attempts.run([*named, *arguments], os.environ | {SETTING: str(place.state)})
     finally:
         if started:
             bed.down(place)
