@@ -34,6 +34,7 @@ from kloister.tee.simulated.client import PlatformClient
 from kloister.trust.verifier import INTEL_ROOT, Collateral, Root
 
 ADMIN_HOST = "kloister"  # the value of Host on the Unix socket
+_QUOTE_SECONDS = 30  # a guest's patience (client.release): it has its nonce, and its platform makes the quote
 _RENEWAL_SECONDS = 6 * 3600.0  # between looks at the server certificate
 LOG = logging.getLogger("kloister.broker")
 
@@ -143,7 +144,7 @@ class _Broker:
         appraiser = platforms.appraiser() if platforms else CachingAppraiser(PlatformSource(state.control))
         desk = ReleaseDesk(storage, vault, appraiser, keys.key_hash(directory / "tls.key"), settings)
         self._administration = Administration(storage, vault, settings)
-        self._listeners = [Listener(release_app(desk), public, TimelyProtocol, self._context)]
+        self._listeners = [Listener(release_app(desk), public, TimelyProtocol, self._context, rest=_QUOTE_SECONDS)]
         if remote is not None:
             remote_socket = opened.enter_context(bind_tcp(remote.address))
             self._listeners.append(self._remote(remote, remote_socket))

@@ -33,6 +33,7 @@ from kloister.serve.broker import run
 from kloister.serve.looking import look
 from kloister.serve.stack import down, up
 from kloister.serve.state import State
+from kloister.services.broker.listeners import REST_SECONDS
 from kloister.tee.simulated.client import PlatformClient
 from tests.support.broker import document
 from tests.support.ports import free_port
@@ -92,6 +93,18 @@ def test_a_workload_gets_its_secrets_over_tls(stack: Running) -> None:
     identifier = caught.value.hint.rpartition(" ")[2]
     assert stack.admin.refusal(identifier)["conditions"][0]["path"] == "attestation.any[0].sgx.mrenclave"
     assert stack.ask().environment == bundle.environment
+
+
+def test_a_quote_may_take_its_time(stack: Running) -> None:
+    """Between the challenge and the evidence the connection rests, longer than servers let connections rest."""
+
+    def slow(data: bytes) -> bytes:
+        time.sleep(REST_SECONDS + 1)
+        return stack.platform.quote_content(CONTENT, data)
+
+    purpose = Purpose("clinic", "inference", "app", "instance-1")
+    bundle = request_release(stack.address, stack.ca, purpose, PRIVATE, slow)
+    assert bundle.arguments == stack.ask().arguments
 
 
 def test_a_recorded_exchange_is_refused_when_replayed(stack: Running) -> None:

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 FIRST_REQUEST_SECONDS = 20.0  # a connection that has asked nothing by then is closed
 ANSWER_SECONDS = 120.0  # so is one that has had no answer for so long: uvicorn's clocks stop when any byte comes
+REST_SECONDS = 5  # and one that asks nothing more after an answer, where nothing else is said
 GRACE_SECONDS = 3  # for requests under way when the service ends
 MAX_CONNECTIONS = 512  # of one listener, where nothing else is said
 MAX_HEAD = 16 * 1024  # bytes of a request's line and headers
@@ -124,6 +125,7 @@ class Listener(uvicorn.Server):
         protocol: who may speak.
         context: TLS, or None on a Unix socket.
         connections: at most; the next ones get 503.
+        rest: seconds that a connection may have nothing to ask after an answer.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class Listener(uvicorn.Server):
         protocol: type[asyncio.Protocol],
         context: ssl.SSLContext | None,
         connections: int = MAX_CONNECTIONS,
+        rest: int = REST_SECONDS,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -145,6 +148,7 @@ class Listener(uvicorn.Server):
                 proxy_headers=False,  # a header must not say who the peer is
                 server_header=False,
                 limit_concurrency=connections,
+                timeout_keep_alive=rest,
                 timeout_graceful_shutdown=GRACE_SECONDS,
                 h11_max_incomplete_event_size=MAX_HEAD,
                 ssl_context_factory=None if context is None else lambda _config, _default: context,
