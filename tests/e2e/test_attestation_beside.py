@@ -17,8 +17,7 @@ from kloister.formats.wire import b64url
 from kloister.serve.processes import Process
 from kloister.tee.simulated.client import PlatformClient
 from tests.support.attestation import PERMIT, bound, client_data
-from tests.support.cli import assert_refused, kloister, processes_of
-from tests.support.ports import free_port
+from tests.support.cli import kloister, processes_of
 from tests.support.stacks import placed
 
 pytestmark = pytest.mark.e2e
@@ -73,17 +72,3 @@ def test_up_down_and_up_again(state: Path) -> None:
     assert kloister("up").code == 0
     assert kloister("status", "--json").json["attestation"]["url"] == url
     assert "sgx-mrenclave" not in attest(state, url)  # the policy that was set
-
-
-def test_another_address(state: Path) -> None:
-    """Tokens have another issuer there; one that is taken is refused, and the service goes on where it is."""
-    assert kloister("up").code == 0
-    first = kloister("status", "--json").json
-    address = f"127.0.0.1:{free_port()}"
-    moved = kloister("up", "--attestation-listen", address, "--json")
-    assert (moved.code, moved.json["started"], moved.json["attestation"]["url"]) == (0, True, f"https://{address}")
-    assert moved.json["broker"]["pid"] == first["broker"]["pid"]
-    assert attest(state, f"https://{address}")["iss"] == f"https://{address}"
-    assert_refused(kloister("up", "--attestation-listen", first["address"]), "port-in-use")
-    assert attest(state, f"https://{address}")["iss"] == f"https://{address}"
-    assert kloister("up", "--json").json["started"] is False  # where it is, it stays

@@ -137,8 +137,7 @@ def test_what_the_simulator_writes(tmp_path: Path, steps: Steps) -> None:
 
 
 def test_up(tmp_path: Path, steps: Steps) -> None:
-    ports = f"--listen 127.0.0.1:{free_port()} --attestation-listen 127.0.0.1:{free_port()}"
-    line, down = f"up --state small/state {ports}", "down --state small/state"
+    line, down = f"up --state small/state --listen 127.0.0.1:{free_port()}", "down --state small/state"
     full, left, ended, _, again, status, end = steps(
         32, k(line), LEFT, k(down), FREE, k(line), k("status --state small/state"), k(down)
     )

@@ -25,6 +25,7 @@ from kloister.serve.looking import look
 from kloister.serve.state import State
 from kloister.tee.simulated.client import PlatformClient
 from tests.e2e.small import POLICY, make_small
+from tests.support.ports import free_port
 from tests.support.stacks import world_at
 
 pytestmark = pytest.mark.e2e
@@ -197,6 +198,18 @@ def test_usual_ports_that_others_take_give_back_and_take_again(tmp_path: Path, m
         assert found.running
         assert found.attested
         assert not {found.address, found.attestation_address} & set(taken)
+
+
+def test_the_broker_may_have_the_attestation_services_usual_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, usual = State.at(tmp_path / "state"), f"127.0.0.1:{free_port()}"
+    monkeypatch.setattr("kloister.serve.stack_attestation.ATTESTATION_ADDRESS", usual)
+    with ExitStack() as opened:
+        opened.callback(stack.down, state)
+        found, _ = stack.up(state, usual)
+        assert (found.address, found.attested) == (usual, True)
+        assert found.attestation_address != usual
 
 
 def test_an_up_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -13,27 +13,22 @@ from kloister.cli.words import SIMULATED, options
 def up(
     state: StateOption = None,
     listen: Annotated[str | None, typer.Option(help="HOST:PORT of the broker [default: 127.0.0.1:7443].")] = None,
-    attestation_listen: Annotated[
-        str | None,
-        typer.Option(help="HOST:PORT of the attestation service, which issues its tokens [default: 127.0.0.1:7444]."),
-    ] = None,
     *,
     as_json: JsonFlag = False,
 ) -> None:
     """Start the embedded stack: simulated platform, broker and attestation service. Doing it twice changes nothing.
 
-    Examples:  kloister up;  kloister up --state /tmp/one --listen 127.0.0.1:7500 --attestation-listen 127.0.0.1:7501
+    Examples:  kloister up;  kloister up --state /tmp/one --listen 127.0.0.1:7500
     """
     from kloister.serve import stack
     from kloister.serve.state import State
     from kloister.services.broker.binding import parse_address
 
     with options():
-        for address in (listen, attestation_listen):
-            if address is not None:
-                parse_address(address)
+        if listen is not None:
+            parse_address(listen)
     place = State.at(state)
-    running, started = stack.up(place, listen, attestation_listen)
+    running, started = stack.up(place, listen)
     result = stack.status(place)
     for sentence in result["platform"].get("notHeld") or [SIMULATED]:
         say(sentence)

@@ -25,10 +25,15 @@ def free_port() -> int:
     return _bound(_HOST, 0)
 
 
-def free_address(usual: str) -> str:
-    """The usual address, or another port where a stack of another state directory has it already."""
+def free_address(usual: str, avoided: str = "") -> str:
+    """The usual address, or another port where a stack of another state directory has it already.
+
+    Args:
+        usual: HOST:PORT.
+        avoided: what the other service of this stack has, or will have in a moment.
+    """
     host, port = usual.split(":")
-    return usual if _is_free(host, int(port)) else other_address(usual)
+    return usual if usual != avoided and _is_free(host, int(port)) else other_address(usual)
 
 
 def other_address(taken: str) -> str:

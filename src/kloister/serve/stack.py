@@ -19,23 +19,17 @@ from kloister.services.broker.binding import bind_tcp
 from kloister.tee.simulated.client import PlatformClient
 
 
-def up(state: State, listen: str | None = None, attesting: str | None = None) -> tuple[Stack, bool]:
+def up(state: State, listen: str | None = None) -> tuple[Stack, bool]:
     """Start what does not run yet. Returns the stack and whether anything had to be started.
 
-    Args:
-        state: its directory.
-        listen: HOST:PORT of the broker; without it where it was, or the usual address.
-        attesting: the same of the attestation service.
-
     Raises:
-        Misconfigured: `port-in-use`. Unavailable: `daemon-failed`.
+        Misconfigured: `port-in-use`, `listen-address`. Unavailable: `daemon-failed`.
     """
     with state.locked():
         before = _found(state)
-        stays = listen in (None, before.address) and attesting in (None, before.attestation_address)
-        if before.running and before.attested and before.address and stays:
+        if before.running and before.attested and before.address and listen in (None, before.address):
             return before, False
-        attestation = Attestation(state, before, attesting)  # it starts while the others do
+        attestation = Attestation(state, before, listen or before.address)  # it starts while the others do
         try:
             found = _core(state, before, listen)
         except BaseException:
@@ -53,7 +47,7 @@ def _core(state: State, before: Stack, listen: str | None) -> Stack:
         return before
     if before.broker and not before.address:
         before.broker.stop()  # nobody can be told where it listens
-    address = listen or before.address or free_address(DEFAULT_ADDRESS)
+    address = listen or before.address or free_address(DEFAULT_ADDRESS, before.attestation_address)
     if before.broker and address != before.address:
         bind_tcp(address).close()  # refused now, while the broker still runs at the address it had
     platform = before.platform or _start_platform(state)

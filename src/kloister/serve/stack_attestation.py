@@ -9,7 +9,6 @@ from kloister.serve.looking import Stack
 from kloister.serve.ports import OTHERS, free_address, other_address
 from kloister.serve.processes import Process, Starting, awaited, begin
 from kloister.serve.state import ATTESTATION_ADDRESS, State
-from kloister.services.broker.binding import bind_tcp
 
 
 class Attestation:
@@ -18,22 +17,16 @@ class Attestation:
     Args:
         state: its directory.
         before: what ran.
-        address: where it shall listen; without it where it did, or the usual address.
-
-    Raises:
-        Misconfigured: `port-in-use`, `listen-address`; what runs elsewhere goes on.
+        broker: the broker's address, "" if that is not chosen yet.
     """
 
-    def __init__(self, state: State, before: Stack, address: str | None = None) -> None:
+    def __init__(self, state: State, before: Stack, broker: str) -> None:
         self._state = state
-        self._address = address or before.attestation_address or free_address(ATTESTATION_ADDRESS)
-        self._own_choice = not (address or before.attestation_address)  # it is the name in tokens: once chosen it stays
-        stays = before.attested and self._address == before.attestation_address
-        self._running = before.attestation if stays else None
-        if before.attestation is not None and not stays:
-            if address:
-                bind_tcp(address).close()  # refused now, while it still runs where it was
-            before.attestation.stop()  # also one of which nobody can be told where it listens
+        self._running = before.attestation if before.attested else None
+        if before.attestation is not None and self._running is None:
+            before.attestation.stop()  # nobody can be told where it listens
+        self._address = before.attestation_address or free_address(ATTESTATION_ADDRESS, broker)
+        self._own_choice = not before.attestation_address  # it is the name in tokens: once chosen it stays
         self._starting = self._begin() if self._running is None else None
 
     def completed(self, stack: Stack) -> Stack:
@@ -63,11 +56,11 @@ class Attestation:
         return starting.ready(self._state.attesting, lambda: True)
 
     def _cleared(self, code: str) -> bool:
-        """One that a killed `up` was about to start listens who knows where, and gives way."""
+        """Whether there is no obstacle any more: another address is chosen, or the way is free."""
         if code == "port-in-use" and self._own_choice:
             self._address = other_address(self._address)
             return True
         if code == "attestation-running" and (earlier := awaited(self._state.attesting)):
-            earlier.stop()
+            earlier.stop()  # one that a killed `up` was about to start listens who knows where
             return True
         return False

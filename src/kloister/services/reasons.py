@@ -169,9 +169,7 @@ REASONS: Mapping[str, Reason] = MappingProxyType({
     ),
     # the broker's own files and ports
     "listen-address": Reason("The address cannot be listened at.", "Give --listen HOST:PORT of this machine."),
-    "port-in-use": Reason(
-        "Another program listens at the address.", "Choose another: `up --listen HOST:PORT`, `--attestation-listen`."
-    ),
+    "port-in-use": Reason("Another program listens at the address.", "Choose another: `up --listen HOST:PORT`."),
     "root-key-missing": Reason("The root key is gone, and the database cannot be read without it.", _RESTORE),
     "root-key-damaged": Reason("The root key does not have 32 bytes.", _RESTORE),
     "key-missing": Reason("A private key is gone, but its certificate is there.", _RESTORE),
